@@ -1,0 +1,114 @@
+"""`python -m benchmarks rd CLIP... --out DIR` measures; `python -m benchmarks table` writes the README's results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks import rd as rd_run
+from benchmarks import report
+from benchmarks import table as readme_table
+from benchmarks.anchors import ANCHORS
+from benchmarks.machine import ROOT
+from benchmarks.ours import DEFAULT_BPP, PREFIX, Ours
+from benchmarks.process import CommandError
+from codec.errors import CodecError
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def _words(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def _rates(context: click.Context, option: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        rates = tuple(float(word) for word in value.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or min(rates) <= 0:
+        raise click.BadParameter(f"{value!r} is no list of bits per pixel, such as 0.02,0.04")
+    return rates
+
+
+def _crop(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    height, _, width = value.partition("_")
+    if not (height.isdigit() and width.isdigit()):
+        raise click.BadParameter(f"{value!r} is not HEIGHT_WIDTH, such as 352_640")
+    return int(height), int(width)
+
+
+@click.group()
+def main() -> None:
+    """Benchmarks of nvcodec."""
+
+
+@main.command()
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Rows, plots and report.")
+@click.option("--codecs", callback=_words, help=f"Of {', '.join(ANCHORS)}, {PREFIX}PRESET. Default: all anchors.")
+@click.option("--preset", "presets", callback=_words, help="Presets of ours to add. Default: medium, without --codecs.")
+@click.option(
+    "--points",
+    callback=_rates,
+    default=",".join(map(str, DEFAULT_BPP)),
+    show_default=True,
+    help="Bits per pixel asked of each preset.",
+)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Training time of each of our points.")
+@click.option("--device", default="auto", show_default=True, help="For ours and for the teacher.")
+@click.option("--clip-model", help="open_clip model: measure clip_sim as well.")
+@click.option("--clip-pretrained", help="Its weights, by name or path.")
+@click.option("--crop", callback=_crop, help="Centre crop of every clip, HEIGHT_WIDTH.")
+def rd(
+    clips: tuple[Path, ...],
+    out: Path,
+    codecs: tuple[str, ...] | None,
+    presets: tuple[str, ...] | None,
+    points: tuple[float, ...],
+    minutes: float | None,
+    device: str,
+    clip_model: str | None,
+    clip_pretrained: str | None,
+    crop: tuple[int, int] | None,
+) -> None:
+    """Measure rate and distortion of codecs on CLIPS. Points that stand under --out are not measured again."""
+    if (clip_model is None) != (clip_pretrained is None):
+        raise click.UsageError("--clip-model and --clip-pretrained go together")
+    if len({clip.stem for clip in clips}) < len(clips):
+        raise click.UsageError("two clips have the same name: rows could not be told apart")
+    if presets is None:
+        presets = ("medium",) if codecs is None else ()
+    names = [*(ANCHORS if codecs is None else codecs), *(PREFIX + preset for preset in presets)]
+    teacher = (clip_model, clip_pretrained) if clip_model and clip_pretrained else None
+    try:
+        chosen = rd_run.choose(names, Ours("", points, minutes, device, teacher))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        teaching = rd_run.Teaching.load(*teacher, device) if teacher else None
+        failed = rd_run.run(clips, chosen, out, Console(stderr=True), crop, teaching)
+    except (CodecError, CommandError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(report.write(out))
+    if failed:
+        raise click.ClickException(f"{failed} points failed; their rows say why")
+
+
+@main.command()
+@click.option("--results", default=RESULTS, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--readme", default=ROOT / "README.md", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def table(results: Path, readme: Path) -> None:
+    """Write the README's results table from the committed rows."""
+    try:
+        readme_table.write(results, readme)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""nvcodec as the benchmark sees it: its command line, at any preset, and nothing of its inside."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import process
+from benchmarks.clips import Clip
+from benchmarks.codecs import UnavailableError
+from benchmarks.machine import ROOT
+
+PREFIX = "nvcodec-"  # of the names; what follows is the preset
+DEFAULT_BPP = (0.02, 0.04, 0.08, 0.16)
+_CLI = (sys.executable, "-m", "cli")
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One preset of nvcodec over a ladder of rates."""
+
+    preset: str
+    bpp: tuple[float, ...] = DEFAULT_BPP  # asked for; what comes out is measured
+    minutes: float | None = None  # training time a point; None: as long as the preset takes
+    device: str = "auto"
+    teacher: tuple[str, str] | None = None  # open_clip model and weights; None: no CLIP head
+    extension: str = ".nerv"
+    container: str = "nerv file"
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        return PREFIX + self.preset
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        budget = "" if self.minutes is None else f" minutes={self.minutes:g}"
+        return tuple(f"bpp={bpp:g}{budget} device={self.device}" for bpp in self.bpp)
+
+    @cached_property
+    def version(self) -> str:
+        """Of the checkout, which need not be installed. Raises UnavailableError where its command line does not run."""
+        done = subprocess.run([*_CLI, "encode", "--help"], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise UnavailableError(f"nvcodec does not run: {done.stderr.strip().splitlines()[-1]}")
+        found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+        return f"nvcodec {found[1] if found else 'of unknown version'}"
+
+    def encode(self, settings: str, clip: Clip, stream: Path) -> list[str]:
+        wanted = dict(word.split("=") for word in settings.split())
+        options = [f"--{name}={value}" for name, value in wanted.items()]
+        if self.teacher is None:
+            options += ["--clip=off"]
+        else:
+            model, weights = self.teacher
+            options += ["--clip=on", "--clip-model", model, "--clip-pretrained", weights]
+        report = ["--report", str(_report(stream)), "--force", "--quiet"]
+        return [*_CLI, "encode", str(clip.video), "-o", str(stream), "--preset", self.preset, *options, *report]
+
+    def decode(self, stream: Path, first_only: bool = False) -> list[str]:
+        limit = ["--frames", "0:1"] if first_only else []
+        return [*_CLI, "decode", str(stream), "-o", "-", *limit, *self._device(), "--quiet"]
+
+    def write_frames(self, stream: Path, clip: Clip, out: Path) -> int:
+        process.run(self.decode(stream), stdout=out, cwd=ROOT)
+        return out.stat().st_size // (clip.height * clip.width * 3)
+
+    def features(self, stream: Path, clip: Clip) -> np.ndarray | None:
+        if self.teacher is None:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "features.npz"
+            process.run([*_CLI, "decode", str(stream), "--features", str(out), *self._device(), "--quiet"], cwd=ROOT)
+            with np.load(out) as held:
+                features: np.ndarray = held["features"]
+        return features.reshape(clip.frames, -1, features.shape[-1])
+
+    def claimed_psnr(self, stream: Path) -> float | None:
+        """From the encoder's own report."""
+        return float(json.loads(_report(stream).read_text(encoding="utf-8"))["psnr"])
+
+    def _device(self) -> list[str]:
+        return ["--device", self.device]
+
+
+def _report(stream: Path) -> Path:
+    return stream.with_suffix(".json")

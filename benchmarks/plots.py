@@ -1,0 +1,195 @@
+"""Rate-distortion and speed plots, PNG and SVG. Each curve carries its name; colours are safe for the colour-blind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from benchmarks.summary import HNERV, X265, Curve, Score, is_ours, label, median_of
+
+# Okabe and Ito, 2008: eight colours told apart with any colour vision
+_COLOURS = {
+    "x264-veryslow": "#56B4E9",
+    "x265-medium": "#999999",
+    "x265-veryslow": "#000000",
+    "svtav1-p4": "#0072B2",
+    "vvenc-medium": "#009E73",
+    HNERV: "#CC79A7",
+}
+_OURS = ("#D55E00", "#E69F00", "#A6761D", "#7F2704")  # one for each further preset
+_MS_SSIM_TICKS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+_STYLE: Any = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "svg.fonttype": "none",  # text stays text: small and sharp
+    "svg.hashsalt": "nvcodec",  # the same rows give the same file
+    "figure.dpi": 110,
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One quality measure as an axis."""
+
+    field: str
+    title: str
+
+
+METRICS = (
+    Metric("psnr", "PSNR (dB, RGB)"),
+    Metric("ms_ssim", "MS-SSIM (RGB)"),
+    Metric("vmaf", "VMAF"),
+    Metric("clip_sim", "clip_sim, features in the file"),
+    Metric("clip_sim_decoded", "clip_sim, teacher on decoded frames"),
+)
+
+
+def rd(curves: dict[str, Curve], metric: Metric, stem: Path) -> Path | None:
+    """One clip: bpp against one metric, every codec. Returns the SVG, or None where no row has that metric."""
+    drawn = {codec: curve.points(metric.field) for codec, curve in curves.items()}
+    drawn = {codec: points for codec, points in drawn.items() if points}
+    if not drawn:
+        return None
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 4.3))
+        axes.set_xscale("log")
+        axes.set_xlabel("bits per pixel (log scale)")
+        axes.set_ylabel(metric.title)
+        ends = []
+        for codec, points in drawn.items():
+            bpp, values = zip(*points, strict=True)
+            shown = _as_decibel(values) if metric.field == "ms_ssim" else values
+            width = 2.4 if is_ours(codec) else 1.5
+            axes.plot(bpp, shown, marker="o", markersize=2 + width, linewidth=width, color=colour(codec, list(drawn)))
+            ends.append((bpp[-1], shown[-1], codec))
+        if metric.field == "ms_ssim":
+            axes.yaxis.set_major_locator(FixedLocator(_as_decibel(_MS_SSIM_TICKS)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1 - 10 ** (-value / 10):.4g}"))
+            axes.set_ylabel(f"{metric.title}, log scale of 1 \N{MINUS SIGN} x")
+        _log_ticks(axes.xaxis)
+        _name_ends(axes, ends, list(drawn))
+        return _save(figure, stem)
+
+
+def time_against_rate(scores: Sequence[Score], by_clip: dict[str, dict[str, Curve]], stem: Path) -> Path | None:
+    """Encode seconds a frame against BD-rate to x265 veryslow: down and left is better."""
+    found = {score.codec: score.rate for score in scores}
+    places = []
+    for codec, rate in [(X265, 0.0), *found.items()]:
+        seconds = median_of(by_clip, codec, lambda row: row.encode_seconds_per_frame)
+        if rate is not None and seconds:
+            places.append((seconds, rate, codec))
+    if len(places) < 2:
+        return None
+    codecs = [codec for _, _, codec in places]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 4.3))
+        axes.set_xscale("log")
+        axes.axhline(0, color="#bbbbbb", linewidth=1)
+        axes.set_xlabel("encoding, seconds a frame (median, log scale)")
+        axes.set_ylabel(f"BD-rate to {label(X265)} (%), mean over clips")
+        for seconds, rate, codec in places:
+            axes.plot(seconds, rate, "o", markersize=9, color=colour(codec, codecs))
+        _log_ticks(axes.xaxis)
+        axes.margins(x=0.1, y=0.15)
+        _name_ends(axes, places, codecs)
+        return _save(figure, stem)
+
+
+def decode_speed(by_clip: dict[str, dict[str, Curve]], codecs: Sequence[str], stem: Path) -> Path | None:
+    """Decoded frames a second of each codec: median over its points, start of the process not counted."""
+    speeds = [(median_of(by_clip, codec, lambda row: row.decode_fps), codec) for codec in codecs]
+    bars = [(fps, codec) for fps, codec in speeds if fps]
+    if not bars:
+        return None
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.42 * len(bars)))
+        axes.set_xscale("log")
+        axes.grid(axis="y", visible=False)
+        for place, (fps, codec) in enumerate(bars):
+            axes.barh(place, fps, color=colour(codec, list(codecs)), height=0.62)
+            axes.annotate(f" {fps:,.0f}" if fps >= 10 else f" {fps:.1f}", (fps, place), va="center")
+        axes.set_yticks(range(len(bars)), [label(codec) for _, codec in bars])
+        axes.invert_yaxis()
+        axes.set_xlim(1, max(fps for fps, _ in bars) * 2.5)
+        axes.set_xlabel("decoding, frames a second (median, log scale)")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        return _save(figure, stem)
+
+
+def colour(codec: str, codecs: Sequence[str]) -> str:
+    """Of one codec among those drawn; anchors and the baseline have theirs in every plot."""
+    if codec in _COLOURS:
+        return _COLOURS[codec]
+    others = [name for name in codecs if name not in _COLOURS]
+    return _OURS[others.index(codec) % len(_OURS)]
+
+
+def _as_decibel(values: Sequence[float]) -> list[float]:
+    return [float(value) for value in -10 * np.log10(np.maximum(1 - np.asarray(values), 1e-6))]
+
+
+def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str]], codecs: Sequence[str]) -> None:
+    """Write the codecs' names in a column right of the axes, each tied to its (x, y) by a thin line."""
+    figure = axes.figure
+    figure.canvas.draw()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    step = (
+        1.3 * plt.rcParams["font.size"] * figure.dpi / 72 / axes.bbox.height
+    )  # a line of text, in heights of the axes
+    ordered = sorted(ends, key=lambda end: (end[1], -end[0]))
+    wanted = [float(to_axes.transform((x, y))[1]) for x, y, _ in ordered]
+    for (x, y, codec), place in zip(ordered, _spread(wanted, step), strict=True):
+        axes.annotate(
+            label(codec),
+            (x, y),
+            xytext=(1.04, place),
+            textcoords="axes fraction",
+            va="center",
+            color=colour(codec, codecs),
+            fontweight="bold" if is_ours(codec) else "normal",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour(codec, codecs), "linewidth": 0.8, "alpha": 0.55},
+        )
+
+
+def _spread(wanted: Sequence[float], step: float) -> list[float]:
+    """Rising places near the rising `wanted`, at least `step` apart, their top no higher than 1 if they fit."""
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + step) if places else place)
+    ceiling = max(1.0, len(places) * step)
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], ceiling)
+        ceiling = places[i] - step
+    return places
+
+
+def _log_ticks(axis: Axis) -> None:
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _save(figure: Figure, stem: Path) -> Path:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    svg = stem.with_name(stem.name + ".svg")
+    figure.savefig(svg, bbox_inches="tight", metadata={"Date": None})
+    figure.savefig(stem.with_name(stem.name + ".png"), bbox_inches="tight", dpi=150)
+    plt.close(figure)
+    return svg

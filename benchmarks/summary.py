@@ -1,0 +1,171 @@
+"""What the rows say, computed once for the plots, the report and the README: curves, deltas, speeds, losses."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.anchors import ANCHORS
+from benchmarks.bdrate import Delta, delta
+from benchmarks.ours import PREFIX
+from benchmarks.rows import Row
+
+X265 = "x265-veryslow"
+HNERV = PREFIX + "hnerv"
+REFERENCES = (X265, HNERV)  # every codec is compared with each of these
+BASELINES = (HNERV, PREFIX + "reference")  # ours to run, but not what we stand for
+_WORTH_SAYING = 1.05  # times as long
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One codec on one clip, by rising rate."""
+
+    clip: str
+    codec: str
+    rows: tuple[Row, ...]
+
+    def points(self, metric: str = "psnr") -> list[tuple[float, float]]:
+        """(bpp, metric) of the rows that have it."""
+        values = [(row.bpp, getattr(row, metric)) for row in self.rows]
+        return [(bpp, value) for bpp, value in values if bpp is not None and value is not None]
+
+    def middle(self, get: Callable[[Row], float | None]) -> float | None:
+        """Median over the points."""
+        return _median(get(row) for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One codec against one reference: per clip, and the mean over the clips where the delta exists."""
+
+    codec: str
+    reference: str
+    deltas: dict[str, Delta]  # by clip
+
+    @property
+    def rate(self) -> float | None:
+        return _mean(delta.rate for delta in self.deltas.values())
+
+    @property
+    def quality(self) -> float | None:
+        return _mean(delta.quality for delta in self.deltas.values())
+
+    @property
+    def clips_with_rate(self) -> int:
+        return sum(delta.rate is not None for delta in self.deltas.values())
+
+
+def label(codec: str) -> str:
+    """A codec's name for a reader."""
+    if codec in ANCHORS:
+        return ANCHORS[codec].label
+    preset = codec.removeprefix(PREFIX)
+    return {"hnerv": "HNeRV (in-house)", "reference": "patch HNeRV (reference)"}.get(preset, f"nvcodec {preset}")
+
+
+def is_ours(codec: str) -> bool:
+    """Whether this is a preset we stand for: not an anchor, not a baseline."""
+    return codec.startswith(PREFIX) and codec not in BASELINES
+
+
+def order(codecs: Sequence[str]) -> list[str]:
+    """Ours first, then the baselines, then the anchors as listed."""
+    anchors = list(ANCHORS)
+    known = set(codecs)
+    ours = sorted(codec for codec in known if is_ours(codec))
+    return [*ours, *(name for name in BASELINES if name in known), *(name for name in anchors if name in known)]
+
+
+def curves(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
+    """Good rows as curves: clip -> codec -> Curve, codecs in `order`."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        found.setdefault(row.clip, {}).setdefault(row.codec, []).append(row)
+    return {
+        clip: {
+            codec: Curve(clip, codec, tuple(sorted(by_codec[codec], key=lambda row: row.bpp or 0)))
+            for codec in order(list(by_codec))
+        }
+        for clip, by_codec in found.items()
+    }
+
+
+def scores(by_clip: dict[str, dict[str, Curve]], reference: str) -> list[Score]:
+    """Every codec but the reference itself, on the clips that have both."""
+    codecs = order([codec for clip in by_clip.values() for codec in clip])
+    found = []
+    for codec in codecs:
+        deltas = {
+            clip: delta(of[reference].points(), of[codec].points())
+            for clip, of in by_clip.items()
+            if codec in of and reference in of
+        }
+        if deltas and codec != reference:
+            found.append(Score(codec, reference, deltas))
+    return found
+
+
+def median_of(by_clip: dict[str, dict[str, Curve]], codec: str, get: Callable[[Row], float | None]) -> float | None:
+    """Median over all rows of one codec."""
+    return _median(get(row) for of in by_clip.values() if codec in of for row in of[codec].rows)
+
+
+def losses(by_clip: dict[str, dict[str, Curve]]) -> list[str]:
+    """In plain words, where our presets are behind, and by how much.
+
+    Against x265 veryslow: bits clip by clip, then time. Against the other anchors: bits, on average.
+    """
+    said: list[str | None] = []
+    for score in scores(by_clip, X265):
+        if is_ours(score.codec):
+            both = {clip: by_clip[clip] for clip in score.deltas}
+            said += [_behind(score.codec, clip, found) for clip, found in score.deltas.items()]
+            said.append(_slower(score.codec, "encoding", both, lambda row: row.encode_seconds_per_frame))
+            said.append(_slower(score.codec, "decoding", both, lambda row: row.decode_fps and 1 / row.decode_fps))
+    for other in ANCHORS:
+        if other != X265:
+            said += [_behind_on_average(score) for score in scores(by_clip, other) if is_ours(score.codec)]
+    return [line for line in said if line]
+
+
+def _behind(codec: str, clip: str, found: Delta) -> str | None:
+    """One clip where `codec` needs more bits than x265 veryslow, or where that cannot be said."""
+    name, other = label(codec), label(X265)
+    if found.rate is not None and found.shared is not None:
+        low, high = found.shared
+        more = f"{clip}: {name} needs {found.rate:.0f} % more bits than {other} ({low:.1f} to {high:.1f} dB)."
+        return more if found.rate > 0 else None
+    if found.quality is not None:
+        less = f"{clip}: {name} is {-found.quality:.1f} dB below {other} at equal bits; they share no PSNR."
+        return less if found.quality < 0 else None
+    return f"{clip}: {name} and {other} cannot be compared: {found.note}."
+
+
+def _behind_on_average(score: Score) -> str | None:
+    name, other = label(score.codec), label(score.reference)
+    if score.rate is None:
+        return f"{name} and {other} share no PSNR on any clip."
+    more = f"{name} needs {score.rate:.0f} % more bits than {other}, mean over {score.clips_with_rate} clips."
+    return more if score.rate > 0 else None
+
+
+def _slower(
+    codec: str, what: str, by_clip: dict[str, dict[str, Curve]], seconds: Callable[[Row], float | None]
+) -> str | None:
+    ours, theirs = median_of(by_clip, codec, seconds), median_of(by_clip, X265, seconds)
+    if not ours or not theirs or ours / theirs < _WORTH_SAYING:
+        return None
+    times = f"{ours / theirs:,.3g}"
+    return f"{label(codec)} takes {times} times as long as {label(X265)} for {what} (median over points)."
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

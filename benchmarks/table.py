@@ -1,0 +1,69 @@
+"""The README's results, written between two markers from the committed rows: nothing in it is typed by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import rows
+from benchmarks.summary import REFERENCES, Score, curves, label, losses, median_of, order, scores
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+_DASH = "\N{EN DASH}"
+
+
+def render(folder: Path) -> str:
+    """Markdown of the results under `folder`. Raises ValueError where it holds no good row."""
+    good = rows.latest(rows.load(folder))
+    if not good:
+        raise ValueError(f"no results in {folder}: run `python -m benchmarks rd CLIP... --out {folder}` first")
+    by_clip = curves(good)
+    against = {reference: {score.codec: score for score in scores(by_clip, reference)} for reference in REFERENCES}
+    references = [reference for reference in REFERENCES if against[reference]]
+    head = [
+        "codec",
+        *(f"BD-rate to {label(reference)} (clips)" for reference in references),
+        "encode, s/frame",
+        "decode, frames/s",
+    ]
+    lines = [_line(head), _line(["---", *["--:"] * (len(head) - 1)])]
+    for codec in order([row.codec for row in good]):
+        cells = [_rate(codec, reference, against[reference].get(codec)) for reference in references]
+        speeds = (
+            median_of(by_clip, codec, lambda row: row.encode_seconds_per_frame),
+            median_of(by_clip, codec, lambda row: row.decode_fps),
+        )
+        lines.append(_line([label(codec), *cells, *(_DASH if speed is None else f"{speed:.3g}" for speed in speeds)]))
+    text = (
+        f"BD-rate: bits for the same RGB PSNR, mean over clips; negative means fewer. In brackets the number of clips "
+        f"where it exists, of those measured; {_DASH}: none. Speeds: median over all points. "
+        f"Clips: {', '.join(by_clip)}. Measured on {'; '.join(sorted({row.machine for row in good}))}."
+    )
+    lost = losses(by_clip)
+    said = ["", "Where we lose:", "", *(f"- {line}" for line in lost)] if lost else []
+    return "\n".join([*lines, "", text, *said])
+
+
+def write(folder: Path, readme: Path) -> None:
+    """Put the results under `folder` between the markers of `readme`.
+
+    Raises ValueError where a marker is missing.
+    """
+    text = readme.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{readme} lacks the lines {BEGIN} and {END}, between which the results go")
+    readme.write_text(f"{head}{BEGIN}\n{render(folder)}\n{END}{tail}", encoding="utf-8")
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rate(codec: str, reference: str, score: Score | None) -> str:
+    if codec == reference:
+        return "0 %"
+    if score is None or score.rate is None:
+        return _DASH
+    rate = f"{score.rate:+.1f} %".replace("-", "\N{MINUS SIGN}")
+    return f"{rate} ({score.clips_with_rate} of {len(score.deltas)})"

@@ -1,0 +1,64 @@
+"""Payload <-> bytes: the .nerv file format, on numpy and constriction alone. FORMAT.md is the normative page."""
+
+from .container import VERSION
+from .entropy import Decoder, Encoder, best_rows, code_length
+from .errors import (
+    BitstreamError,
+    ChecksumMismatch,
+    DigestMismatch,
+    LimitExceeded,
+    MalformedChunk,
+    MissingBase,
+    NotANervFile,
+    TrailingBytes,
+    TruncatedFile,
+    UnknownRequiredChunk,
+    UnsupportedVersion,
+)
+from .file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
+from .header import Architecture, Color, Header, Quality, Teacher
+from .limits import Limits
+from .segment import Part, QuantizedTensor, Segment, write_segment
+from .tables import MAX_VALUE, STEPS, frequencies, nearest_step_index, step
+
+__all__ = [
+    "MAX_VALUE",
+    "STEPS",
+    "VERSION",
+    "Architecture",
+    "BitstreamError",
+    "ChecksumMismatch",
+    "Color",
+    "Decoder",
+    "DigestMismatch",
+    "Encoder",
+    "Header",
+    "LimitExceeded",
+    "Limits",
+    "MalformedChunk",
+    "MissingBase",
+    "Nerv",
+    "NotANervFile",
+    "Part",
+    "Quality",
+    "QuantizedTensor",
+    "Reader",
+    "Segment",
+    "SegmentEntry",
+    "Teacher",
+    "TrailingBytes",
+    "TruncatedFile",
+    "UnknownRequiredChunk",
+    "UnsupportedVersion",
+    "Verification",
+    "assemble",
+    "best_rows",
+    "code_length",
+    "frequencies",
+    "nearest_step_index",
+    "read",
+    "step",
+    "verify",
+    "write",
+    "write_segment",
+]

@@ -1,0 +1,127 @@
+"""Entropy coding of integers -127..127 under the shipped frequency tables, with constriction's range coder.
+
+Every value is coded under one row of the tables. The coder does not ask where rows come from: a static choice per
+channel, or a context computed in integer arithmetic from values already decoded, one `put` / `get` per pass.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import MalformedChunk
+from .indices import IndexPlan, plan_indices
+from .tables import FAMILIES, MAX_VALUE, PRECISION, ROWS, bit_costs, frequencies
+
+__all__ = ["Decoder", "Encoder", "best_rows", "code_length"]
+
+_FEWEST_VALUES_PER_ROW = 4  # below, a row per channel costs more than it can save
+_REFINEMENTS = 3  # rounds of choosing rows given what sending them costs; the choice rarely changes after two
+
+
+@cache
+def _model(row: int) -> Any:
+    # constriction adds 1 to each probability after scaling them to a sum of 2**24 - 255: with these, by 1.0 exactly.
+    return constriction.stream.model.Categorical((frequencies()[row] - 1).astype(np.float64), perfect=False)
+
+
+def _by_row(rows: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Each used row, rising, and where [N] it is used: the values of one row are coded together, in their order."""
+    for row in np.unique(rows):
+        yield int(row), rows == row
+
+
+class Encoder:
+    """Codes values into one stream."""
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+
+    def put(self, values: NDArray[np.integer], rows: NDArray[np.integer]) -> None:
+        """Append values -127..127 [N], coded under rows 0..127 [N] (family * 64 + row)."""
+        for row, mask in _by_row(rows):
+            self._coder.encode(values[mask].astype(np.int32) + MAX_VALUE, _model(row))
+
+    def finish(self) -> bytes:
+        """The stream: 32-bit words, little-endian."""
+        return self._coder.get_compressed().astype("<u4").tobytes()
+
+
+class Decoder:
+    """Inverse of `Encoder`: the same rows in the same order give the values back."""
+
+    def __init__(self, stream: bytes, where: str = "stream") -> None:
+        """`where` names the stream in errors. Raises MalformedChunk where it is no whole number of words."""
+        if len(stream) % 4:
+            raise MalformedChunk(f"{where}: {len(stream)} bytes are no whole number of 32-bit words")
+        self._stream = stream
+        self._where = where
+        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
+        self._again = constriction.stream.queue.RangeEncoder()
+
+    def get(self, rows: NDArray[np.integer]) -> NDArray[np.int16]:
+        """The next values [N] for rows 0..127 [N]. Raises MalformedChunk where the stream is no coder's output."""
+        values = np.empty(len(rows), np.int16)
+        for row, mask in _by_row(rows):
+            try:
+                symbols = self._coder.decode(_model(row), int(np.count_nonzero(mask)))
+            except AssertionError as error:  # constriction's name for a state that no encoder leaves behind
+                raise MalformedChunk(f"{self._where}: the range decoder is in an invalid state") from error
+            self._again.encode(symbols, _model(row))
+            values[mask] = symbols - MAX_VALUE
+        return values
+
+    def finish(self) -> None:
+        """Raise MalformedChunk unless the stream is exactly what an encoder makes of the decoded values.
+
+        The range decoder reads zeros past the end and leaves extra words alone; coding again, which takes a fifth of
+        the decoder's time, finds both.
+        """
+        if self._again.get_compressed().astype("<u4").tobytes() != self._stream:
+            raise MalformedChunk(f"{self._where}: the words are not those that its values are coded as")
+
+
+def code_length(values: NDArray[np.integer], rows: NDArray[np.integer]) -> float:
+    """Ideal code length in bits of values -127..127 [N] under rows 0..127 [N]."""
+    probabilities = frequencies()[rows, values.astype(np.intp) + MAX_VALUE] / 2**PRECISION
+    return float(-np.log2(probabilities).sum())
+
+
+def best_rows(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """The rows that code values -127..127 [C, ...] in the fewest bits, the cost of sending the rows included.
+
+    One row for all, uint8 [1], or one per channel out of one family, uint8 [C].
+    """
+    channels = len(values)
+    counts = _histograms(values)  # [C, 255]
+    costs = bit_costs() @ counts.sum(0)  # [FAMILIES * ROWS]
+    best, best_cost = np.asarray([costs.argmin()], np.uint8), costs.min()
+    if channels == 1 or values.size < _FEWEST_VALUES_PER_ROW * channels:
+        return best
+    for family in range(FAMILIES):
+        costs = counts @ bit_costs()[family * ROWS : (family + 1) * ROWS].T  # [C, ROWS]
+        rows = costs.argmin(1).astype(np.uint8)
+        plan, side_cost = plan_indices(rows)
+        for _ in range(_REFINEMENTS):
+            rows = (costs + _side_costs(plan)).argmin(1).astype(np.uint8)
+            plan, side_cost = plan_indices(rows)
+        cost = costs[np.arange(channels), rows].sum() + side_cost + 8  # the plan takes a byte more than a single row
+        if cost < best_cost:
+            best, best_cost = family * ROWS + rows, cost
+    return best
+
+
+def _histograms(values: NDArray[np.integer]) -> NDArray[np.float64]:
+    """How often each value -127..127 stands in each channel of values [C, ...]: [C, 255]."""
+    channels, symbols = len(values), 2 * MAX_VALUE + 1
+    bins = values.reshape(channels, -1).astype(np.int64) + (MAX_VALUE + symbols * np.arange(channels)[:, None])
+    return np.bincount(bins.ravel(), minlength=channels * symbols).reshape(channels, symbols).astype(np.float64)
+
+
+def _side_costs(plan: IndexPlan) -> NDArray[np.float64]:
+    """Bits [ROWS] of sending each row, taken as predicted from the plan's centre."""
+    costs: NDArray[np.float64] = bit_costs()[plan.row, np.arange(ROWS) - plan.center + MAX_VALUE]
+    return costs

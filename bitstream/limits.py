@@ -1,0 +1,33 @@
+"""Upper bounds on what a file may ask of its reader, checked before memory is allocated."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from .errors import LimitExceeded
+
+__all__ = ["DEFAULT_LIMITS", "Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a reader accepts. Raise one with, for example, ``Limits(frames=10**8)``."""
+
+    file_bytes: int = 2**34  # bytes of the whole file
+    chunk_bytes: int = 2**28  # bytes of one chunk that is held in memory
+    frames: int = 2**24  # 194 hours at 24 frames/s
+    height: int = 2**14  # pixels
+    width: int = 2**14  # pixels
+    tensors: int = 2**12  # per segment
+    values: int = 2**25  # integers in all tensors of one segment; 67 MB as int16
+
+    def check(self, name: str, declared: int) -> None:
+        """Raise LimitExceeded where `declared` is over the limit called `name`."""
+        limit = getattr(self, name)
+        if declared > limit:
+            raise LimitExceeded(
+                f"the file declares {name} = {declared}, over the limit of {limit}; "
+                f"if you trust it, raise the limit: --limit {name}={declared}, or Limits({name}={declared})"
+            )
+
+
+DEFAULT_LIMITS: Final = Limits()

@@ -1,0 +1,264 @@
+"""A segment: the quantized tensors of one network, and the payload of the SEGM chunk that holds them.
+
+    start, frames, tensor count
+    one record per tensor      part, shape, and how its steps and rows are coded
+    one stream per part        step residuals, row residuals, values of each of the part's tensors in turn
+
+One stream per part costs some 5 bytes each, and in return the bytes of a part are what lies in the file, not a share of
+an estimate, and a part that is not wanted is not decoded.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .entropy import Decoder, Encoder, best_rows
+from .errors import MalformedChunk
+from .fields import Cursor, Uint, parse, write_uint
+from .indices import IndexPlan, from_residuals, plan_indices, to_residuals
+from .limits import Limits
+from .tables import MAX_VALUE, ROWS, STEPS
+
+__all__ = ["Part", "QuantizedTensor", "Segment", "part_sizes", "read_segment", "read_span", "write_segment"]
+
+MAX_DIMENSIONS: Final = 8
+
+_START = Uint(0, 2**32 - 1)
+_COUNT = Uint(1, 2**32 - 1)
+_WORDS = Uint(0, 2**32 - 1)
+
+# The first byte of a record.
+_PART_MASK: Final = 0b11
+_DIMENSIONS_SHIFT: Final = 2  # dimensions - 1 in three bits
+_STEP_PER_CHANNEL: Final = 1 << 5
+_ROW_PER_CHANNEL: Final = 1 << 6
+_FAMILY_SHIFT: Final = 7
+
+# The second byte of a plan.
+_PLAN_ROW_MASK: Final = 0b111111
+_PLAN_PREVIOUS: Final = 1 << 6
+_PLAN_RESERVED: Final = 1 << 7
+
+
+class Part(IntEnum):
+    """What a tensor is for: by this the bytes of a file are counted."""
+
+    WEIGHT = 0
+    EMBEDDING = 1
+    CLIP = 2
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedTensor:
+    """A tensor as integers: value * step(steps[channel]) is the real one.
+
+    Raises ValueError for what the format cannot hold.
+    """
+
+    part: Part
+    values: NDArray[np.int16]  # [C, ...], 1 to 8 dimensions, none empty; -127..127; any integer type is taken
+    steps: NDArray[np.uint8]  # [C] or [1]; step indices 0..254
+
+    def __post_init__(self) -> None:
+        values, steps = np.asarray(self.values), np.asarray(self.steps)
+        if not (np.issubdtype(values.dtype, np.integer) and np.issubdtype(steps.dtype, np.integer)):
+            raise ValueError(f"values and steps are integers, not {values.dtype} and {steps.dtype}")
+        if not 1 <= values.ndim <= MAX_DIMENSIONS or values.size == 0:
+            raise ValueError(f"values of shape {values.shape} are empty or not of 1 to {MAX_DIMENSIONS} dimensions")
+        if max(int(values.max()), -int(values.min())) > MAX_VALUE:
+            raise ValueError(f"values reach from {values.min()} to {values.max()}, outside -{MAX_VALUE}..{MAX_VALUE}")
+        if steps.shape not in ((1,), values.shape[:1]):
+            raise ValueError(f"steps of shape {steps.shape} are neither one nor one for each of {len(values)} channels")
+        if int(steps.min()) < 0 or int(steps.max()) >= STEPS:
+            raise ValueError(f"step indices reach from {steps.min()} to {steps.max()}, outside 0..{STEPS - 1}")
+        object.__setattr__(self, "values", np.ascontiguousarray(values, np.int16))
+        object.__setattr__(self, "steps", np.ascontiguousarray(steps, np.uint8))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, QuantizedTensor)
+            and self.part == other.part
+            and np.array_equal(self.values, other.values)
+            and np.array_equal(self.steps, other.steps)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays are mutable
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of frames with a network of its own."""
+
+    start: int  # first frame
+    frames: int  # at least 1
+    tensors: tuple[QuantizedTensor, ...]  # in the order of the network
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What stands in front of the streams about one tensor. An int is the one index of all channels."""
+
+    part: Part
+    shape: tuple[int, ...]
+    steps: IndexPlan | int
+    rows: IndexPlan | int
+    family: int
+
+
+def write_segment(segment: Segment) -> bytes:
+    """The payload of a SEGM chunk: the segment coded, ready for `assemble`. Raises ValueError for an illegal span."""
+    encoders = {part: Encoder() for part in sorted({tensor.part for tensor in segment.tensors})}
+    records = [_put_tensor(encoders[tensor.part], tensor) for tensor in segment.tensors]
+    out = [_START.write(segment.start), _COUNT.write(segment.frames), write_uint(len(records))]
+    out += map(_write_record, records)
+    for encoder in encoders.values():
+        stream = encoder.finish()
+        out += [write_uint(len(stream) // 4), stream]
+    return b"".join(out)
+
+
+def read_segment(payload: bytes, where: str, limits: Limits, parts: Collection[Part] = tuple(Part)) -> Segment:
+    """Inverse of `write_segment`; of other parts than `parts`, the streams are not decoded and the tensors left out.
+
+    `where` names the segment in errors. Raises MalformedChunk and LimitExceeded.
+    """
+    cursor = Cursor(payload, where)
+    start, frames = _read_span(cursor)
+    records = _read_records(cursor, limits)
+    streams = _read_streams(cursor, records)
+    decoders = {part: Decoder(stream, f"{where}, {part.name}") for part, stream in streams if part in parts}
+    tensors = tuple(_get_tensor(decoders[r.part], r, where) for r in records if r.part in decoders)
+    for decoder in decoders.values():
+        decoder.finish()
+    return Segment(start, frames, tensors)
+
+
+def read_span(payload: bytes, where: str) -> tuple[int, int]:
+    """The first frame and the number of frames of a coded segment. Raises MalformedChunk."""
+    return _read_span(Cursor(payload, where))
+
+
+def part_sizes(payload: bytes, where: str, limits: Limits) -> dict[Part, int]:
+    """Bytes of each part's records and stream in a coded segment. Raises MalformedChunk and LimitExceeded."""
+    cursor = Cursor(payload, where)
+    _read_span(cursor)
+    records = _read_records(cursor, limits)
+    sizes = dict.fromkeys(Part, 0)
+    for record in records:
+        sizes[record.part] += len(_write_record(record))
+    for part, stream in _read_streams(cursor, records):
+        sizes[part] += len(write_uint(len(stream) // 4)) + len(stream)
+    return sizes
+
+
+def _read_span(cursor: Cursor) -> tuple[int, int]:
+    return parse(cursor, _START.read), parse(cursor, _COUNT.read)
+
+
+def _read_records(cursor: Cursor, limits: Limits) -> list[_Record]:
+    count = parse(cursor, Uint(0, 2**32 - 1).read)
+    limits.check("tensors", count)
+    records = []
+    values = 0
+    for _ in range(count):
+        records.append(parse(cursor, _read_record))
+        values += math.prod(records[-1].shape)
+        limits.check("values", values)
+    return records
+
+
+def _read_streams(cursor: Cursor, records: list[_Record]) -> list[tuple[Part, bytes]]:
+    """The stream of each part that has a tensor, by rising part, up to the end of the payload."""
+    parts = sorted({record.part for record in records})
+    streams = [(part, cursor.take(4 * parse(cursor, _WORDS.read))) for part in parts]
+    cursor.finish()
+    return streams
+
+
+def _write_record(record: _Record) -> bytes:
+    flags = record.part | (len(record.shape) - 1) << _DIMENSIONS_SHIFT | record.family << _FAMILY_SHIFT
+    if isinstance(record.steps, IndexPlan):
+        flags |= _STEP_PER_CHANNEL
+    if isinstance(record.rows, IndexPlan):
+        flags |= _ROW_PER_CHANNEL
+    shape = b"".join(map(_COUNT.write, record.shape))
+    return bytes([flags]) + shape + _write_plan(record.steps) + _write_plan(record.rows)
+
+
+def _read_record(cursor: Cursor) -> _Record:
+    flags = cursor.take(1)[0]
+    part = Part(flags & _PART_MASK)
+    dimensions = (flags >> _DIMENSIONS_SHIFT & MAX_DIMENSIONS - 1) + 1
+    shape = tuple(_COUNT.read(cursor) for _ in range(dimensions))
+    per_channel = flags & (_STEP_PER_CHANNEL | _ROW_PER_CHANNEL)
+    if shape[0] == 1 and per_channel:
+        raise ValueError("a tensor of one channel has an index per channel")
+    steps = _read_plan(cursor, STEPS, bool(flags & _STEP_PER_CHANNEL))
+    rows = _read_plan(cursor, ROWS, bool(flags & _ROW_PER_CHANNEL))
+    return _Record(part, shape, steps, rows, flags >> _FAMILY_SHIFT)
+
+
+def _write_plan(plan: IndexPlan | int) -> bytes:
+    if isinstance(plan, int):
+        return bytes([plan])
+    return bytes([plan.center, plan.row | (_PLAN_PREVIOUS if plan.previous else 0)])
+
+
+def _read_plan(cursor: Cursor, indices: int, per_channel: bool) -> IndexPlan | int:
+    center = cursor.take(1)[0]
+    if center >= indices:
+        raise ValueError(f"the index {center} is not in 0..{indices - 1}")
+    if not per_channel:
+        return center
+    byte = cursor.take(1)[0]
+    if byte & _PLAN_RESERVED:
+        raise ValueError("a reserved bit is set")
+    return IndexPlan(center, byte & _PLAN_ROW_MASK, bool(byte & _PLAN_PREVIOUS))
+
+
+def _put_tensor(encoder: Encoder, tensor: QuantizedTensor) -> _Record:
+    """Append a tensor to its part's stream; what its reader must know beforehand is the record."""
+    rows = best_rows(tensor.values)
+    step_plan = _put_indices(encoder, tensor.steps)
+    row_plan = _put_indices(encoder, rows % ROWS)
+    encoder.put(tensor.values.ravel(), _per_value(rows, tensor.values.shape))
+    return _Record(tensor.part, tensor.values.shape, step_plan, row_plan, int(rows[0]) // ROWS)
+
+
+def _get_tensor(decoder: Decoder, record: _Record, where: str) -> QuantizedTensor:
+    """Inverse of `_put_tensor`."""
+    steps = _get_indices(decoder, record.steps, record.shape[0], STEPS, where)
+    rows = _get_indices(decoder, record.rows, record.shape[0], ROWS, where) + np.uint8(ROWS * record.family)
+    values = decoder.get(_per_value(rows, record.shape)).reshape(record.shape)
+    return QuantizedTensor(record.part, values, steps)
+
+
+def _put_indices(encoder: Encoder, indices: NDArray[np.uint8]) -> IndexPlan | int:
+    """Append indices [C] to a stream; a single one goes into the record."""
+    if len(indices) == 1:
+        return int(indices[0])
+    plan, _ = plan_indices(indices)
+    encoder.put(to_residuals(indices, plan), np.full(len(indices), plan.row, np.uint8))
+    return plan
+
+
+def _get_indices(
+    decoder: Decoder, plan: IndexPlan | int, channels: int, indices: int, where: str
+) -> NDArray[np.uint8]:  # [channels] or [1]
+    """Inverse of `_put_indices`, for indices 0..indices - 1."""
+    if isinstance(plan, int):
+        return np.asarray([plan], np.uint8)
+    decoded = from_residuals(decoder.get(np.full(channels, plan.row, np.uint8)), plan)
+    if decoded.max() >= indices:
+        raise MalformedChunk(f"{where}: the index {decoded.max()} is not in 0..{indices - 1}")
+    return decoded
+
+
+def _per_value(rows: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The row of each value of a tensor, flat, from the rows [C] or [1] of its channels."""
+    return np.broadcast_to(rows.repeat(math.prod(shape) // len(rows)), math.prod(shape))

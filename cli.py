@@ -1,0 +1,399 @@
+"""The nvcodec command line: options to settings, results to text. No logic of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bitstream import BitstreamError, Limits
+from codec import console
+from codec.errors import CodecError
+
+T = TypeVar("T")
+
+SAME_WITH_UNDERSCORES = {
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 110,
+}
+
+
+class Parsed(click.ParamType):
+    """A value in one of the family's spellings, parsed by `parse`, which raises ValueError."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name, self._parse = name, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except (ValueError, ZeroDivisionError) as error:
+            self.fail(str(error), param, ctx)
+
+
+def numbers(count: int | None = None) -> Callable[[str], tuple[int, ...]]:
+    """A parser of `count` whole numbers with spaces, commas, underscores or an x between."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        from codec.settings import parse_numbers
+
+        found = parse_numbers(text)
+        if not found or (count is not None and len(found) != count):
+            raise ValueError(f"'{text}' is not {count or 'a list of'} whole numbers such as 5_3_2")
+        return found
+
+    return parse
+
+
+def crop(text: str) -> tuple[int, ...] | None:
+    return None if text.strip() == "-1" else numbers(2)(text)
+
+
+def resize(text: str) -> tuple[int, ...] | int | None:
+    if text.strip() == "-1":
+        return None
+    found = numbers()(text)
+    return found[0] if len(found) == 1 else numbers(2)(text)
+
+
+def conv_types(text: str) -> tuple[str, ...]:
+    names = tuple(text.replace(",", " ").replace("_", " ").split())
+    if len(names) != 2:
+        raise ValueError(f"'{text}' is not two names, encoder and decoder, such as 'convnext pshuffel'")
+    return names
+
+
+def blocks(text: str) -> tuple[int, ...]:
+    found = numbers()(text)
+    if len(found) < 2:
+        raise ValueError(f"'{text}' is not ENCODER_DECODER such as 1_1, or with a number for each decoder stage 1_1_2")
+    return found
+
+
+def size(text: str) -> int:
+    from codec.settings import parse_size
+
+    return parse_size(text)
+
+
+def frame_range(text: str) -> tuple[int, int | None]:
+    start, colon, stop = text.partition(":")
+    if not colon:
+        return int(start), int(start) + 1
+    return int(start or 0), int(stop) if stop else None
+
+
+def fc_hw(text: str) -> tuple[int, ...] | None:
+    return None if text.strip() == "auto" else numbers(2)(text)
+
+
+def limits(changes: tuple[str, ...]) -> Limits:
+    """--limit NAME=VALUE ... -> Limits."""
+    found: dict[str, int] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in Limits.__dataclass_fields__ or not value.isdigit():
+            raise click.UsageError(
+                f"--limit {change}: give NAME=NUMBER with a NAME of {', '.join(Limits.__dataclass_fields__)}"
+            )
+        found[name] = int(value)
+    return replace(Limits(), **found)
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Errors that a user can mend end with their message and exit code 1, wrong values with 2, interrupts with 130."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except (CodecError, BitstreamError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'input'}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise click.ClickException("not enough memory: try a smaller --segment or --batch") from error
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def show(result: dict[str, Any], as_json: bool, text: str) -> None:
+    click.echo(json.dumps(result, indent=2) if as_json else text)
+
+
+@click.group(context_settings=SAME_WITH_UNDERSCORES)
+@click.version_option(package_name="nvcodec")
+def main() -> None:
+    """A video codec whose compressed file is a small neural network.
+
+    \b
+    nvcodec encode video.mp4 -o v.nerv     overfit a network to the video
+    nvcodec decode v.nerv -o out.mp4       rebuild the frames
+    nvcodec info v.nerv                    what is in it
+    nvcodec verify v.nerv                  whether all of it is intact
+    """
+
+
+def option(*names: str, **attributes: Any) -> Callable[[T], T]:
+    return click.option(*names, **attributes)  # type: ignore[return-value]
+
+
+ENCODE_OPTIONS = (
+    # (names, type, help); None in a preset's place means the preset decides
+    ("Rate", (
+        (("--bpp",), float, "Target: bits per pixel of the whole file. A ladder of rates is this at several values."),
+        (("--size",), Parsed("SIZE", size), "Target: bytes of the whole file, such as 300k."),
+        (("--prune",), float, "Share of the weights set to zero, smallest first, such as 0.15."),
+        (("--quant-model-bit", "weight_bits"), float, "Bits of a weight before entropy coding."),
+        (("--quant-embed-bit", "embed_bits"), float, "Bits of an embedding value, likewise."),
+        (("--quant-clip-bit", "clip_bits"), float, "Bits of a CLIP head weight, likewise."),
+        (("--qat-at",), float, "Share of training after which it goes on quantized; 1: quantize only at the end."),
+    )),
+    ("Training", (
+        (("--epochs",), int, "Times that every frame is trained on."),
+        (("--minutes",), float, "Train for this long instead of a number of epochs."),
+        (("--batch-size", "--batchSize"), int, "Patches a step."),
+        (("--lr",), float, "Peak learning rate."),
+        (("--lr-type",), str, "Schedule: cosine_UP_POWER_START, such as cosine_0.1_1_0.1."),
+        (("--optimizer",), str, "muon or adam."),
+        (("--loss",), str, "L1, L2, SSIM, or Fusion1 to Fusion12."),
+        (("--clip-loss-weight",), float, "Weight of 1 - cosine beside the pixel loss."),
+        (("--pixel-loss-warmup-epochs",), int, "Epochs before the CLIP term counts."),
+        (("--eval-freq",), int, "Epochs from one evaluation to the next."),
+        (("--seed",), int, "Of the initial weights and the order of frames."),
+    )),
+    ("Network", (
+        (("--embed",), str, "pe_BASE_LEVELS (pe_1.25_80), grid_C.S.T_..., or hnerv_DIM."),
+        (("--fc-dim",), int, "Channels of the stem; chosen by --bpp and --size where not given."),
+        (("--fc-hw",), Parsed("H_W", fc_hw), "Height and width of a pe stem's map: auto, or 9_16."),
+        (("--dec-strds",), Parsed("LIST", numbers()), "Upsampling of each stage: '5 3 2 2 2'."),
+        (("--num-blks",), Parsed("ENC_DEC", blocks), "Blocks per stage: 1_1, or one for each decoder stage 1_1_2."),
+        (("--conv-type",), Parsed("ENC DEC", conv_types), "Of encoder and decoder: 'convnext pshuffel'; also conv, interpolate, residual."),
+        (("--reduce",), float, "Each stage divides the channels by this; -1: by the root of its stride."),
+        (("--lower-width",), int, "Fewest channels of a stage."),
+        (("--act",), str, "Activation: gelu, relu, swish, ..."),
+        (("--norm",), str, "none, bn or in."),
+        (("--ks",), Parsed("ENC_FIRST_MOST", numbers(3)), "Kernel sizes: encoder, first decoder stage, largest: 0_1_5."),
+        (("--head-strd",), int, "Pixel shuffle of the RGB head."),
+        (("--out-bias",), str, "RGB head's output: tanh, sigmoid, or a number to add."),
+        (("--clip-rank",), int, "Width of the CLIP head's hidden layer."),
+    )),
+    ("Source", (
+        (("--grid",), Parsed("RxC", numbers(2)), "Patches: rows x columns, 2x4."),
+        (("--crop-list", "crop"), Parsed("H_W", crop), "Centre crop: 640_1280."),
+        (("--resize-list", "resize"), Parsed("H_W", resize), "Resize: 360_640, or the shorter side."),
+        (("--data-split", "split"), Parsed("A_B_C", numbers(3)), "Of every C frames the first A train, those from B on validate: 18_19_20."),
+        (("--segment",), int, "Frames per network; the whole clip up to a sensible length where not given."),
+    )),
+    ("Teacher", (
+        (("--clip",), click.Choice(["on", "auto", "off"]), "CLIP features: on (or fail), auto (where weights are there), off."),
+        (("--clip-model",), str, "open_clip's name of the model, or its configuration file."),
+        (("--clip-pretrained",), str, "open_clip's name of the weights, or a checkpoint file."),
+    )),
+)  # fmt: skip
+
+def encode_options(command: T) -> T:
+    for title, options in reversed(ENCODE_OPTIONS):
+        for names, kind, text in reversed(options):
+            command = option(*names, type=kind, default=None, help=f"{title}: {text}")(command)
+    return command
+
+
+def settings_of(preset: str, compile_: bool, given: dict[str, Any]) -> Any:
+    """A preset with the options that were given; click.UsageError for values that are out of range or contradict."""
+    from codec.settings import PRESETS
+
+    try:
+        return PRESETS[preset].override(compile=compile_ or None, **given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@click.argument("source", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), help="The .nerv file to write.")
+@click.option(
+    "--preset",
+    type=click.Choice(["fast", "medium", "slow", "hnerv", "reference"]),
+    default="medium",
+    show_default=True,
+    help="fast, medium, slow: ours, by time. hnerv: HNeRV as published. reference: the published patch dual head.",
+)
+@encode_options
+@click.option("--compile", "compile_", is_flag=True, help="Use torch.compile where it works.")
+@click.option("--fps", type=Parsed("RATE", Fraction), help="Frame rate of a directory of images: 30 or 30000/1001.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--resume", is_flag=True, help="Go on from where an interrupted encode of this output stopped.")
+@click.option("--force", is_flag=True, help="Replace an existing output, or an interrupted encode of it.")
+@click.option("--log-dir", type=click.Path(), help="TensorBoard logs.")
+@click.option("--report", type=click.Path(), help="Write settings, measurements, bytes and seconds to this JSON file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report instead of a summary.")
+@click.option("--quiet", is_flag=True, help="No progress, no summary; warnings stay.")
+def encode(
+    source: str,
+    output: str,
+    preset: str,
+    compile_: bool,
+    fps: Fraction | None,
+    device: str,
+    resume: bool,
+    force: bool,
+    log_dir: str | None,
+    report: str | None,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Encode SOURCE, a video file or a directory of images.
+
+    Everything not given is the preset's. An interrupted encode loses at most a minute: --resume goes on.
+
+    \b
+    nvcodec encode video.mp4 -o v.nerv --preset fast --bpp 0.05
+    nvcodec encode frames/ -o v.nerv --preset reference --epochs 30
+    nvcodec encode video.mp4 -o v.nerv --clip on --clip-pretrained weights.safetensors
+    """
+    settings = settings_of(preset, compile_, given)
+    with failures():
+        from codec.atomic import atomic_output, check_output
+        from codec.encode import Silent
+        from codec.encode import encode as run
+
+        if report:
+            check_output(report, force=True)
+        options: dict[str, Any] = {"device": device, "resume": resume, "force": force, "log_dir": log_dir, "fps": fps}
+        if quiet:
+            result = run(source, output, settings, progress=Silent(), warn=console.warn, **options)
+        else:
+            with console.Bars() as bars:
+                result = run(source, output, settings, progress=bars, warn=console.warn, **options)
+        if report:
+            with atomic_output(report, force=True) as temporary:
+                Path(temporary).write_text(json.dumps(result, indent=2) + "\n")
+    if as_json or not quiet:
+        show(result, as_json, console.encoded(result, output))
+
+
+READ_OPTIONS = (
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
+    click.option("--limit", "limit", multiple=True, metavar="NAME=N", help="Raise a limit on what a file may declare."),
+)
+
+
+def read_options(command: T) -> T:
+    for add in reversed(READ_OPTIONS):
+        command = add(command)  # type: ignore[type-var,assignment]
+    return command
+
+
+@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@click.argument("path", type=click.Path())
+@click.option("-o", "--output", help=".mp4, .mkv, .y4m, a directory for PNGs (ending in /), or - for a pipe.")
+@click.option("--frames", type=Parsed("A:B", frame_range), default=(0, None), help="Only these frames: 10:20, 10:, or 10.")
+@click.option("--patch", type=Parsed("R,C", numbers(2)), help="Only this patch of every frame: row,column from 0.")
+@click.option("--features", type=click.Path(), help="Write CLIP features, coordinates and the teacher's name to this .npz.")
+@click.option("--crf", type=click.IntRange(0, 51), help="Quality of .mp4 and .mkv: 0 is lossless.")
+@click.option("--pipe-format", type=click.Choice(["rgb24", "y4m"]), default="rgb24", show_default=True, help="For -o -.")
+@click.option("--batch", type=click.IntRange(1), help="Frames decoded together.")
+@click.option("--skip-damaged", is_flag=True, help="Leave out the frames of damaged segments instead of stopping.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--quiet", is_flag=True, help="No progress, no summary; warnings stay.")
+@read_options
+def decode(
+    path: str,
+    output: str | None,
+    frames: tuple[int, int | None],
+    patch: tuple[int, int] | None,
+    features: str | None,
+    crf: int | None,
+    pipe_format: str,
+    batch: int | None,
+    skip_damaged: bool,
+    force: bool,
+    quiet: bool,
+    device: str,
+    limit: tuple[str, ...],
+) -> None:
+    """Decode the frames of PATH, a .nerv file, or only what is asked for.
+
+    \b
+    nvcodec decode v.nerv -o out.mp4
+    nvcodec decode v.nerv -o still/ --frames 40:41
+    nvcodec decode v.nerv -o - --pipe-format y4m | ffplay -
+    nvcodec decode v.nerv --features v.npz
+    """
+    if output is None and features is None:
+        raise click.UsageError("nothing to write: give -o OUTPUT, --features FILE.npz, or both")
+    with failures(), console.counting("decoding", quiet) as progress:
+        from codec.decode import decode as run
+
+        count = run(
+            path,
+            sys.stdout.buffer if output == "-" else output,
+            frames=frames,
+            patch=patch,
+            features=features,
+            crf=crf,
+            pipe_format=pipe_format,
+            device=device,
+            batch=batch,
+            limits=limits(limit),
+            skip_damaged=skip_damaged,
+            force=force,
+            progress=progress,
+            warn=console.warn,
+        )
+    if not quiet and output != "-":
+        written = ", ".join(str(name) for name in (output, features) if name)
+        click.echo(f"{written}: {count} frames")
+
+
+@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@click.argument("path", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--limit", "limit", multiple=True, metavar="NAME=N", help="Raise a limit on what a file may declare.")
+def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
+    """Say what is in PATH, a .nerv file: frames, size, network, teacher, bytes by part, measured quality."""
+    with failures():
+        from codec.inspect import info as run
+
+        result = run(path, limits(limit))
+    show(result, as_json, console.described(result, path))
+
+
+@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@click.argument("path", type=click.Path())
+@click.option("--against", type=click.Path(), help="The source: measure PSNR and MS-SSIM of the decoded frames.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@read_options
+def verify(path: str, against: str | None, as_json: bool, quiet: bool, device: str, limit: tuple[str, ...]) -> None:
+    """Check PATH, a .nerv file: every checksum, every frame. Exits with 0 only when all holds."""
+    with failures(), console.counting("verifying", quiet) as progress:
+        from codec.inspect import verify as run
+
+        result = run(path, against, device=device, limits=limits(limit), progress=progress)
+    show(result, as_json, console.verified(result, path))
+    if not result["ok"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""NeRV blocks: convolution + upsampling, normalisation, activation, with the names of the HNeRV family.
+
+Every block maps [N, C, h, w] to [N, C', s * h, s * w] with zero padding at the border. `needs(lo, hi)` names
+the input cells that output cells [lo, hi) depend on, along one axis and not yet clipped to the map: what
+lets a patch be decoded from its own surroundings alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky": nn.LeakyReLU,
+    "relu6": nn.ReLU6,
+    "gelu": nn.GELU,
+    "swish": nn.SiLU,
+    "softplus": nn.Softplus,
+    "hardswish": nn.Hardswish,
+}
+NORMS = ("none", "bn", "in")
+CONV_TYPES = ("pshuffel", "conv", "interpolate", "convnext", "residual")
+
+Span = tuple[int, int]  # cells [lo, hi) along one axis
+
+
+class PixelShuffleUp(nn.Module):
+    """`pshuffel`: a k x k convolution to s * s times the channels, rearranged in space (Shi et al., 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, ks: int) -> None:
+        super().__init__()
+        self.stride, self.ks = stride, ks
+        self.conv = nn.Conv2d(inputs, outputs * stride**2, ks, padding=ks // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), self.stride)
+
+    def needs(self, lo: int, hi: int) -> Span:
+        return lo // self.stride - self.ks // 2, math.ceil(hi / self.stride) + self.ks // 2
+
+
+class TransposedUp(nn.Module):
+    """`conv`: a transposed convolution with kernel ks + s."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, ks: int) -> None:
+        super().__init__()
+        self.stride, self.ks = stride, ks
+        self.conv = nn.ConvTranspose2d(inputs, outputs, ks + stride, stride, padding=ks // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        return self.conv(x)[..., : h * self.stride, : w * self.stride]  # an odd ks gives one row and column more
+
+    def needs(self, lo: int, hi: int) -> Span:
+        return (lo - self.ks) // self.stride, math.ceil((hi + self.ks) / self.stride) + 1
+
+
+class InterpolateUp(nn.Module):
+    """`interpolate`: bilinear upsampling, then a k x k convolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, ks: int) -> None:
+        super().__init__()
+        self.stride, self.ks = stride, ks
+        self.conv = nn.Conv2d(inputs, outputs, ks, padding=ks // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride > 1:
+            x = F.interpolate(x, scale_factor=self.stride, mode="bilinear", align_corners=False)
+        return self.conv(x)
+
+    def needs(self, lo: int, hi: int) -> Span:
+        around = int(self.stride > 1)  # bilinear weights reach one cell further
+        lo, hi = lo - self.ks // 2, hi + self.ks // 2
+        return lo // self.stride - around, math.ceil(hi / self.stride) + around
+
+
+class ConvNeXtLayer(nn.Module):
+    """x + MLP(depthwise k x k of x), four times wide inside (Liu et al., 2022, without LayerNorm)."""
+
+    def __init__(self, channels: int, ks: int) -> None:
+        super().__init__()
+        self.ks = ks
+        self.depthwise = nn.Conv2d(channels, channels, ks, padding=ks // 2, groups=channels)
+        self.expand = nn.Conv2d(channels, 4 * channels, 1)
+        self.project = nn.Conv2d(4 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.project(F.gelu(self.expand(self.depthwise(x))))
+
+    def needs(self, lo: int, hi: int) -> Span:
+        return lo - self.ks // 2, hi + self.ks // 2
+
+
+class ResidualLayer(nn.Module):
+    """x + conv(act(conv(x))), both k x k: the cheapest way to depth at one resolution."""
+
+    def __init__(self, channels: int, ks: int) -> None:
+        super().__init__()
+        self.ks = ks
+        self.first = nn.Conv2d(channels, channels, ks, padding=ks // 2)
+        self.second = nn.Conv2d(channels, channels, ks, padding=ks // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.gelu(self.first(x)))
+
+    def needs(self, lo: int, hi: int) -> Span:
+        return lo - 2 * (self.ks // 2), hi + 2 * (self.ks // 2)
+
+
+class ChannelAffine(nn.Module):
+    """y = scale * x + shift per channel: what batch normalisation becomes once training has ended."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(Tensor(channels).fill_(1.0))
+        self.shift = nn.Parameter(Tensor(channels).zero_())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[:, None, None] + self.shift[:, None, None]
+
+
+UPSAMPLERS: dict[str, type[PixelShuffleUp] | type[TransposedUp] | type[InterpolateUp]] = {
+    "pshuffel": PixelShuffleUp,
+    "conv": TransposedUp,
+    "interpolate": InterpolateUp,
+}
+
+
+class NeRVBlock(nn.Module):
+    """Upsample by `stride`, normalise, activate (HNeRV, Chen et al., CVPR 2023, figure 2).
+
+    conv_type `convnext` and `residual` keep their layers' names: they upsample as `pshuffel` where the
+    stride or the width changes, and add one residual layer of their kind.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, ks: int, conv_type: str, act: str, norm: str
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        layered = conv_type in ("convnext", "residual")
+        self.up: nn.Module = nn.Identity()
+        if not layered or stride > 1 or inputs != outputs:
+            self.up = UPSAMPLERS.get(conv_type, PixelShuffleUp)(inputs, outputs, stride, ks)
+        self.norm: nn.Module = nn.Identity()
+        if norm == "bn":
+            self.norm = nn.BatchNorm2d(outputs)
+        elif norm == "in":
+            self.norm = nn.InstanceNorm2d(outputs)
+        self.act = ACTIVATIONS[act]() if not isinstance(self.up, nn.Identity) else nn.Identity()
+        self.layer: nn.Module = nn.Identity()
+        if layered:
+            self.layer = (ConvNeXtLayer if conv_type == "convnext" else ResidualLayer)(outputs, ks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.act(self.norm(self.up(x))))
+
+    def needs(self, lo: int, hi: int) -> Span:
+        for part in (self.layer, self.up):
+            if not isinstance(part, nn.Identity):
+                lo, hi = part.needs(lo, hi)  # type: ignore[operator]
+        return lo, hi

@@ -1,0 +1,23 @@
+"""What can go wrong between a video and a .nerv file, each with a message that says what to do next.
+
+CodecError
+├── VideoError    a source cannot be read, or not in the way asked
+├── OutputError   a result cannot be written where asked
+└── TeacherError  the CLIP teacher or its weights cannot be had
+"""
+
+
+class CodecError(Exception):
+    """Base of the errors a user can mend; the command line shows the message and exits with 1."""
+
+
+class VideoError(CodecError):
+    """A source is missing, damaged or no video, or does not hold what was asked of it."""
+
+
+class OutputError(CodecError):
+    """An output exists already, or cannot be written."""
+
+
+class TeacherError(CodecError):
+    """The CLIP teacher, or weights for it, cannot be had."""

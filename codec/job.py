@@ -1,0 +1,82 @@
+"""What an encode has done so far, kept beside the output until it is finished: OUTPUT.ckpt/.
+
+    job.json                 which source and settings it belongs to
+    training_K.safetensors   segment K in training
+    segment_K.nervseg        segment K, coded; its check and what its training took in segment_K.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from codec.checkpoint import CheckpointError
+from codec.errors import OutputError
+
+
+class Job:
+    """One interrupted or running encode.
+
+    key: stands for source and settings. Raises OutputError where another encode's state is in the way, CheckpointError
+    where `resume` finds one with another key.
+    """
+
+    def __init__(self, output: Path, key: str, resume: bool, force: bool) -> None:
+        self.path = output.with_name(output.name + ".ckpt")
+        if self.path.exists():
+            if resume:
+                self._check(key)
+            elif force:
+                shutil.rmtree(self.path)
+            else:
+                raise OutputError(
+                    f"{self.path} holds an interrupted encode: go on with --resume, or start again with --force"
+                )
+        try:
+            self.path.mkdir(exist_ok=True)
+            _write(self.path / "job.json", json.dumps({"key": key}).encode())
+        except OSError as error:
+            raise OutputError(f"cannot keep checkpoints in {self.path}: {error.strerror}") from error
+
+    def _check(self, key: str) -> None:
+        try:
+            found = json.loads((self.path / "job.json").read_text())["key"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.path} is damaged ({error}): start again with --force") from error
+        if found != key:
+            raise CheckpointError(
+                f"{self.path} was made from another source or with other settings: "
+                "give those to --resume, or start again with --force"
+            )
+
+    def training(self, number: int) -> Path:
+        """Where segment `number` keeps its training."""
+        return self.path / f"training_{number}.safetensors"
+
+    def finish(self, number: int, payload: bytes, facts: dict[str, Any]) -> None:
+        """Keep a coded segment and what is to be known of it; its training is no longer needed."""
+        _write(self._segment(number).with_suffix(".json"), json.dumps(facts).encode())
+        _write(self._segment(number), payload)
+        self.training(number).unlink(missing_ok=True)
+
+    def finished(self, number: int) -> tuple[bytes, dict[str, Any]] | None:
+        """Inverse of `finish`; None where segment `number` is not yet done."""
+        if not self._segment(number).exists():
+            return None
+        return self._segment(number).read_bytes(), json.loads(self._segment(number).with_suffix(".json").read_text())
+
+    def _segment(self, number: int) -> Path:
+        return self.path / f"segment_{number}.nervseg"
+
+    def remove(self) -> None:
+        """Forget it all: the output is written."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_suffix(".partial")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

@@ -1,0 +1,47 @@
+"""TensorBoard logs of an encode: scalars and pictures of patches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec import patches
+
+
+class Log:
+    """A TensorBoard log in a directory, or none at all for None."""
+
+    def __init__(self, directory: str | Path | None) -> None:
+        self._writer: Any = None
+        if directory is not None:
+            from torch.utils.tensorboard import SummaryWriter  # seconds to import, for those who log
+
+            self._writer = SummaryWriter(str(directory))
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    @property
+    def active(self) -> bool:
+        return self._writer is not None
+
+    def scalars(self, scores: dict[str, float], prefix: str, step: int) -> None:
+        if self._writer is not None:
+            for name, value in scores.items():
+                self._writer.add_scalar(f"{prefix}{name}", value, step)
+
+    def picture(
+        self, decoded: NDArray[np.uint8], source: NDArray[np.uint8], grid: tuple[int, int], prefix: str, step: int
+    ) -> None:
+        """The patches of one frame, each above its source: uint8 [H, W, 3] both."""
+        if self._writer is not None:
+            pairs = np.concatenate([patches.split(f[None], grid)[0] for f in (decoded, source)], axis=1)
+            self._writer.add_images(f"{prefix}patches", pairs, step, dataformats="NHWC")

@@ -1,0 +1,89 @@
+"""Pixel losses of the HNeRV family, as a table of weights.
+
+Names and mixes are those of HNeRV's released code (Chen et al., CVPR 2023). Predictions and targets come
+as *cells*: [N, 3 * r * r, h, w], the layout before the RGB head's pixel shuffle, where L1 and L2 are the
+same and cost half as much; only SSIM needs the picture itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from pytorch_msssim import ms_ssim, ssim
+from torch import Tensor
+
+SSIM_WINDOW = 11  # pixels
+MS_SSIM_SCALES = 5  # each half the last
+
+
+
+@dataclass(frozen=True)
+class LossMix:
+    """Weights of mean absolute error, mean squared error, 1 - SSIM and 1 - MS-SSIM, pixels in [0, 1]."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+    ssim: float = 0.0
+    ms_ssim: float = 0.0
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels that a tile needs at least each way for this mix to be defined."""
+        return 2 * 2 ** (MS_SSIM_SCALES - 1) + 1 if self.ms_ssim else 1
+
+
+LOSSES = {
+    "L1": LossMix(l1=1.0),
+    "L2": LossMix(l2=1.0),
+    "SSIM": LossMix(ssim=1.0),
+    "Fusion1": LossMix(l2=0.3, ssim=0.7),
+    "Fusion2": LossMix(l1=0.3, ssim=0.7),
+    "Fusion3": LossMix(l2=0.5, ssim=0.5),
+    "Fusion4": LossMix(l1=0.5, ssim=0.5),
+    "Fusion5": LossMix(l2=0.7, ssim=0.3),
+    "Fusion6": LossMix(l1=0.7, ssim=0.3),
+    "Fusion7": LossMix(l1=0.3, l2=0.7),
+    "Fusion8": LossMix(l1=0.5, l2=0.5),
+    "Fusion9": LossMix(l1=0.9, ssim=0.1),
+    "Fusion10": LossMix(l1=0.7, ms_ssim=0.3),
+    "Fusion11": LossMix(l1=0.9, ms_ssim=0.1),
+    "Fusion12": LossMix(l1=0.8, ms_ssim=0.2),
+}
+
+
+def pixel_loss(mix: LossMix, prediction: Tensor, target: Tensor, mask: Tensor | None, stride: int) -> Tensor:
+    """Loss of a batch of tiles, a scalar.
+
+    prediction: float cells [N, 3 * stride**2, h, w], nominally in [0, 1]; target: uint8, likewise; mask: bool,
+    broadcastable to them, False where a pixel is padding (None: all are real). Padding takes no part.
+    """
+    wanted = target.to(torch.float32).mul_(1 / 255)
+    if mask is not None:
+        prediction = torch.where(mask, prediction, wanted)
+    real = 1.0 if mask is None else mask.expand_as(prediction).float().mean()
+    loss = prediction.new_zeros(())
+    if mix.l2:
+        loss = loss + mix.l2 * F.mse_loss(prediction, wanted) / real
+    if mix.l1:
+        loss = loss + mix.l1 * F.l1_loss(prediction, wanted) / real
+    if mix.ssim or mix.ms_ssim:
+        x, y = F.pixel_shuffle(prediction, stride), F.pixel_shuffle(wanted, stride)
+        side = min(x.shape[-2:])
+        if mix.ssim:
+            loss = loss + mix.ssim * (1 - ssim(x, y, data_range=1.0, win_size=_window(side)))
+        if mix.ms_ssim:
+            window = _window((side - 1) // 2 ** (MS_SSIM_SCALES - 1) + 1)
+            loss = loss + mix.ms_ssim * (1 - ms_ssim(x, y, data_range=1.0, win_size=window))
+    return loss
+
+
+def _window(side: int) -> int:
+    """The family's 11-tap window, or the largest odd one that the smallest map holds."""
+    return min(SSIM_WINDOW, side - 1 + side % 2)
+
+
+def feature_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """1 - cosine of L2-normalised features [..., D], mean over all: a scalar in [0, 2]."""
+    return 1 - (prediction * target).sum(-1).mean()

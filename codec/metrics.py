@@ -1,0 +1,55 @@
+"""Quality of decoded frames, as the field reports it: PSNR and MS-SSIM of 8-bit RGB, and cosine similarity.
+
+Every function returns one number a frame; the mean over frames is the reported figure (HNeRV's
+definition, Chen et al., CVPR 2023, section 4.1: per frame first, then the mean).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pytorch_msssim import ms_ssim as _ms_ssim
+
+PSNR_OF_IDENTICAL = 100.0  # dB; stands for infinity, so that a mean over frames stays finite
+MS_SSIM_MIN_SIDE = 161  # pixels: five scales of an 11-tap window need (11 - 1) * 2**4 + 1
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """PSNR in dB of each frame. a, b: uint8 [T, H, W, 3] -> float64 [T], at most 100."""
+    _check_pair(a, b)
+    error = a.astype(np.int16) - b.astype(np.int16)
+    mse = np.square(error, dtype=np.int32).reshape(len(a), -1).mean(axis=1, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.minimum(10 * np.log10(255.0**2 / mse), PSNR_OF_IDENTICAL)
+
+
+def ms_ssim(a: np.ndarray, b: np.ndarray, device: str | torch.device = "cpu") -> np.ndarray | None:
+    """MS-SSIM of each frame (Wang et al., 2003). a, b: uint8 [T, H, W, 3] -> float64 [T] in [0, 1].
+
+    None where a side is under 161 pixels: five scales are not defined there.
+    """
+    _check_pair(a, b)
+    if min(a.shape[1:3]) < MS_SSIM_MIN_SIDE:
+        return None
+    values = []
+    with torch.no_grad():
+        for x, y in zip(a, b, strict=True):
+            pair = [torch.tensor(f, device=device).permute(2, 0, 1)[None].float() for f in (x, y)]
+            values.append(_ms_ssim(*pair, data_range=255.0, size_average=True).item())
+    return np.array(values)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine similarity of features. a, b: float [T, patches, D] -> float64 [T], mean over patches."""
+    if a.shape != b.shape:
+        raise ValueError(f"features differ in shape: {a.shape} and {b.shape}")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return ((a * b).sum(-1) / np.maximum(norms, 1e-12)).mean(axis=-1)
+
+
+def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape != b.shape or a.dtype != np.uint8 or b.dtype != np.uint8 or a.ndim != 4:
+        raise ValueError(
+            f"need two uint8 arrays [T, H, W, 3] of one shape, got {a.dtype} {a.shape} and {b.dtype} {b.shape}"
+        )

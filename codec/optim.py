@@ -1,0 +1,97 @@
+"""Optimisers and learning-rate schedule: Muon for convolutions, Adam for everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised (Jordan et al., 2024): every direction of a weight matrix moves equally far.
+
+    Takes tensors of two or more dimensions; a convolution's weight [out, in, k, k] counts as the matrix
+    [out, in * k * k].
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                momentum = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                update = p.grad.lerp(momentum, group["momentum"]).flatten(1)  # Nesterov
+                scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                p.add_(orthogonalise(update).view_as(p), alpha=-group["lr"] * scale)
+
+
+def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrix, singular values within about 0.7 to 1.2: [m, n] -> [m, n].
+
+    Newton-Schulz iteration with the quintic coefficients of Jordan et al., 2024, chosen for a steep start.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.mT if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`cosine_0.1_1_0.1`: warm up over the first `up` of training from `start` x lr with power `power`, then a
+    cosine to zero (HNeRV's `lr_type`)."""
+
+    up: float
+    power: float
+    start: float
+
+    def multiplier(self, progress: float) -> float:
+        """Factor on the learning rate; progress in [0, 1]."""
+        if progress < self.up:
+            return self.start + (1 - self.start) * (progress / self.up) ** self.power
+        return 0.5 * (1 + math.cos(math.pi * (progress - self.up) / max(1 - self.up, 1e-9)))
+
+
+def parse_schedule(text: str) -> Schedule:
+    """`cosine_UP_POWER_START` -> Schedule. ValueError for anything else."""
+    kind, *fields = text.split("_")
+    try:
+        schedule = Schedule(*map(float, fields))
+    except (TypeError, ValueError):
+        kind = ""
+    if kind != "cosine" or not 0 <= schedule.up <= 1 or not 0 <= schedule.start <= 1 or schedule.power < 0:
+        raise ValueError(f"lr type '{text}' is not cosine_UP_POWER_START, such as cosine_0.1_1_0.1")
+    return schedule
+
+
+def optimizers(model: nn.Module, name: str, lr: float) -> list[torch.optim.Optimizer]:
+    """The optimisers of one training, by name.
+
+    adam: Adam on all parameters (HNeRV). muon: Muon with 4 x lr on the weights of dense convolutions and linear layers,
+    Adam on embeddings, biases and depthwise kernels.
+    """
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for n, p in named if name == "muon" and _is_matrix(n, p)]
+    chosen = {id(p) for p in matrices}
+    rest = [p for _, p in named if id(p) not in chosen]
+    fused = all(p.device.type in ("cpu", "cuda") for p in rest)
+    adam = torch.optim.Adam(rest, lr=lr, betas=(0.9, 0.99 if name == "muon" else 0.999), fused=fused)
+    return [Muon(matrices, lr=4 * lr), adam] if matrices else [adam]
+
+
+def _is_matrix(name: str, p: Tensor) -> bool:
+    return p.ndim in (2, 4) and p.shape[1] > 1 and not name.startswith("embedding.")

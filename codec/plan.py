@@ -1,0 +1,117 @@
+"""From settings and a target size to a network: strides, feature grids and widths (HNeRV's modelsize idea, in bytes)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from bitstream import Architecture, Part
+from codec.embeddings import GridLevel, GridSpec, LatentSpec, parse_embed
+from codec.model import DualHeadHNeRV, Geometry, first_map, freeze_norms
+from codec.quantize import part_of
+from codec.settings import RateSettings, Settings
+
+# Strides of HNeRV's released configurations and their shorter forms, by what they multiply to.
+HNERV_STRIDES = ((5, 4, 4, 2, 2), (5, 4, 3, 2, 2), (5, 3, 3, 2, 2), (5, 4, 2, 2, 2), (5, 4, 2, 2), (5, 3, 2, 2), (5, 2, 2, 2), (5, 2, 2), (5, 2))
+WIDEST = 1024  # fc_dim
+EMBED_SHARE = 0.5  # of the target size, for feature grids
+# Feature grids: share of the values, frames a plane (0: one plane for the segment), fewest and most channels
+GRID_LEVELS = ((0.45, 1, 2, 8), (0.30, 8, 3, 12), (0.25, 0, 4, 16))
+GRID_CELLS = (8, 16, 32, 64, 128)  # pixels
+FILE_OVERHEAD = 250  # bytes: header, index, digest, framing
+
+
+def target_bytes(settings: Settings, frames: int, height: int, width: int) -> float | None:
+    """Bytes that a file of so many frames should come to; None where nothing was asked."""
+    rate = settings.rate
+    if rate.size is not None:
+        return float(rate.size)
+    return None if rate.bpp is None or settings.model.fc_dim is not None else rate.bpp * frames * height * width / 8
+
+
+def bits_per_value(rate: RateSettings) -> dict[Part, float]:
+    """Coded bits of one value, side information included, before the steps are fitted to a target; measured."""
+    return {
+        Part.WEIGHT: max(0.5, (rate.weight_bits - 0.7) * (1 - 0.9 * rate.prune)),
+        Part.EMBEDDING: max(0.5, rate.embed_bits - 1.5),
+        Part.CLIP: max(0.5, rate.clip_bits - 0.7),
+    }
+
+
+def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None) -> Architecture:
+    """The network for segments of this geometry, expected to be coded in about `size` bytes each.
+
+    size: None where the widths are given. Raises ValueError where the settings describe no network.
+    """
+    model = settings.model
+    embed = model.embed
+    if embed is None:
+        embed = str(_grids(geometry, (size or 0) * EMBED_SHARE * 8 / bits_per_value(settings.rate)[Part.EMBEDDING]))
+    spec = parse_embed(embed)
+    if model.fc_hw is not None and isinstance(spec, GridSpec | LatentSpec):
+        raise ValueError(f"fc_hw sizes the stem of a pe embedding; {embed} has a map of its own: leave fc_hw out")
+    tile = (geometry.height, geometry.width) if isinstance(spec, GridSpec) else geometry.patch
+    strides = model.dec_strds or fitting_strides(*tile)
+    arch = Architecture(
+        embed=embed,
+        fc_dim=model.fc_dim or model.lower_width,
+        fc_hw=model.fc_hw or (1, 1),
+        dec_strds=strides,
+        dec_blks=model.num_blks[1:] if len(model.num_blks) > 2 else model.num_blks[1:] * len(strides),
+        conv_type=model.conv_type[1],
+        reduce=model.reduce,
+        lower_width=model.lower_width,
+        act=model.act,
+        norm=model.norm,
+        ks=model.ks[1:],
+        head_strd=model.head_strd,
+        out_bias=model.out_bias,
+        clip_dim=clip_dim,
+        clip_rank=model.clip_rank if clip_dim else 0,
+    )
+    arch = replace(arch, fc_hw=model.fc_hw or first_map(arch, geometry))
+    if model.fc_dim is not None or size is None:
+        return arch
+    low, high = 1, WIDEST
+    while low < high:
+        middle = (low + high + 1) // 2
+        wider = replace(arch, fc_dim=middle)
+        low, high = (middle, high) if expected_bytes(wider, geometry, settings.rate) <= size else (low, middle - 1)
+    return replace(arch, fc_dim=low)
+
+
+def expected_bytes(arch: Architecture, geometry: Geometry, rate: RateSettings) -> float:
+    """Bytes that a segment of this network is expected to be coded in."""
+    with torch.device("meta"):
+        model = DualHeadHNeRV(arch, geometry)
+    freeze_norms(model)
+    bits = bits_per_value(rate)
+    return FILE_OVERHEAD + sum(p.numel() * bits[part_of(n)] for n, p in model.named_parameters()) / 8
+
+
+def fitting_strides(height: int, width: int) -> tuple[int, ...]:
+    """HNeRV's strides that pad a tile least; of equals, those that leave the smallest latent."""
+
+    def padded(strides: tuple[int, ...]) -> tuple[float, int]:
+        stride = math.prod(strides)
+        area = math.ceil(height / stride) * math.ceil(width / stride) * stride**2
+        return round(area / (height * width), 1), -stride
+
+    return min(HNERV_STRIDES, key=padded)
+
+
+def _grids(geometry: Geometry, values: float) -> GridSpec:
+    """Feature grids of about so many values: fine in time and coarse in space, and the other way round."""
+    levels = []
+    for share, time, fewest, most in GRID_LEVELS:
+        time = min(time or geometry.frames, geometry.frames)
+        for cell in GRID_CELLS:
+            level = GridLevel(1, cell, time)
+            size = level.planes(geometry.frames) * math.ceil(geometry.height / cell) * math.ceil(geometry.width / cell)
+            channels = int(share * values / size)
+            if channels >= fewest or cell == GRID_CELLS[-1]:
+                levels.append(replace(level, channels=min(max(channels, 1), most)))
+                break
+    return GridSpec(tuple(levels))

@@ -1,0 +1,110 @@
+"""Float parameters to integers and back: steps from the file's table, one per channel.
+
+`Quantizer.quantize` and `dequantize` are mirror images; `Quantizer.fake` is what training sees of both.
+Names and order of a network's tensors are those of `named_parameters`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bitstream import MalformedChunk, Part, QuantizedTensor, nearest_step_index, step
+from codec.settings import RateSettings
+
+LARGEST = 127  # of an integer's magnitude in the file
+BIAS_BITS = 8.0
+
+
+def part_of(name: str) -> Part:
+    """Which part of the file a parameter counts to."""
+    if name.startswith("embedding."):
+        return Part.EMBEDDING
+    return Part.CLIP if name.startswith("clip_head.") else Part.WEIGHT
+
+
+class Quantizer:
+    """Step indices for every parameter of a network, uint8 [C], C = 1 for vectors.
+
+    A channel's step is its largest magnitude divided by 2 ** (bits - 1), times `gain`, rounded to the table and
+    large enough that no integer passes 127 in magnitude.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], rate: RateSettings, gain: float = 1.0) -> None:
+        bits = {Part.WEIGHT: rate.weight_bits, Part.EMBEDDING: rate.embed_bits, Part.CLIP: rate.clip_bits}
+        indices: dict[str, np.ndarray] = {}
+        for name, p in parameters.items():
+            vector = p.ndim == 1
+            levels = 2.0 ** ((BIAS_BITS if vector else bits[part_of(name)]) - 1)
+            peak = _channels(p).abs().amax(1).cpu().numpy().astype(np.float64)
+            wanted = peak / levels * (1.0 if vector else gain)
+            indices[name] = nearest_step_index(np.maximum(wanted, peak / (LARGEST - 1)))
+        self._set(indices, parameters)
+
+    @classmethod
+    def from_indices(cls, indices: dict[str, np.ndarray], parameters: Mapping[str, Tensor]) -> Quantizer:
+        """A quantizer with the steps of an earlier one."""
+        quantizer = cls.__new__(cls)
+        quantizer._set(indices, parameters)
+        return quantizer
+
+    def _set(self, indices: dict[str, np.ndarray], parameters: Mapping[str, Tensor]) -> None:
+        self.indices = indices
+        self._steps = {
+            name: torch.from_numpy(step(indices[name])).to(p.device).view(-1, *[1] * (p.ndim - 1))
+            for name, p in parameters.items()
+        }
+
+    def fake(self, name: str, p: Tensor) -> Tensor:
+        """p as a decoder will see it; the gradient passes straight through the rounding (Bengio et al., 2013)."""
+        steps = self._steps[name]
+        integers = (p / steps).round().clamp(-LARGEST, LARGEST)
+        return p + (integers * steps - p).detach()
+
+    def quantize(self, parameters: Mapping[str, Tensor]) -> tuple[QuantizedTensor, ...]:
+        """The integers of every parameter, in the order of the network."""
+        tensors = []
+        for name, p in parameters.items():
+            integers = (p.detach() / self._steps[name]).round().clamp(-LARGEST, LARGEST)
+            values = integers.cpu().contiguous().numpy().astype(np.int16)
+            tensors.append(QuantizedTensor(part_of(name), values[None] if p.ndim == 1 else values, self.indices[name]))
+        return tuple(tensors)
+
+
+def dequantize(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:
+    """Load integers into a network in place: value = integer x step.
+
+    Raises MalformedChunk where they are not the tensors of this network.
+    """
+    named = list(model.named_parameters())
+    if len(named) != len(tensors):
+        raise MalformedChunk(f"the segment holds {len(tensors)} tensors, the network of the header has {len(named)}")
+    for (name, p), tensor in zip(named, tensors, strict=True):
+        shape = (1, *p.shape) if p.ndim == 1 else tuple(p.shape)
+        if tensor.values.shape != shape or tensor.part != part_of(name):
+            raise MalformedChunk(
+                f"tensor {name} of the network is {part_of(name).name} {shape}, "
+                f"the file holds {tensor.part.name} {tensor.values.shape}"
+            )
+        steps = torch.from_numpy(step(tensor.steps)).view(-1, *[1] * (len(shape) - 1))
+        p.data.copy_((torch.from_numpy(tensor.values.astype(np.float32)) * steps).view(p.shape))
+
+
+def estimated_bits(quantizer: Quantizer, parameters: Mapping[str, Tensor]) -> float:
+    """Bits of all integers under a two-sided geometric distribution fitted to each channel; cheap, for progress."""
+    total = 0.0
+    for name, p in parameters.items():
+        z = _channels((p.detach() / quantizer._steps[name]).round())
+        mean = z.abs().mean(1).clamp_min(1e-3)
+        theta = ((mean * mean + 1).sqrt() - 1) / mean
+        bits = -((1 - theta) / (1 + theta)).log2() * z.shape[1] - z.abs().sum(1) * theta.log2()
+        total += float(bits.sum()) + 8 * len(z)
+    return total
+
+
+def _channels(p: Tensor) -> Tensor:
+    """[C, ...] -> [C, rest]; a vector is one channel."""
+    return p.detach().reshape(1, -1) if p.ndim == 1 else p.detach().flatten(1)

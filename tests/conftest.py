@@ -1,0 +1,16 @@
+"""Fixtures that more than one directory of tests uses."""
+
+import pytest
+
+from tests.tiny_clip import TinyClip, write_tiny_clip
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> TinyClip:
+    """Files of a tiny teacher, loaded through the same path as a user's."""
+    return write_tiny_clip(tmp_path_factory.mktemp("tiny_clip"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """A changed file format must be wanted: the golden files change behind this switch alone."""
+    parser.addoption("--regenerate-golden", action="store_true", help="write the golden files of tests/data anew")

@@ -1,0 +1,160 @@
+"""The import rule: cli, benchmarks -> codec -> bitstream -> numpy, constriction; nothing that decodes trains."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("cli", "benchmarks", "codec", "bitstream", "tests")
+MAY_IMPORT = {
+    "bitstream": {"bitstream"},
+    "codec": {"codec", "bitstream"},
+    "cli": {"codec", "bitstream"},
+    "benchmarks": {"benchmarks", "cli", "codec", "bitstream"},
+}
+COMMAND_LINES = {"cli", "benchmarks.__main__"}
+
+DECODING = ("codec.decode", "codec.reader", "codec.inspect", "codec.model", "codec.video")
+TRAINING = {
+    f"codec.{name}"
+    for name in (
+        "encode",
+        "fit",
+        "losses",
+        "optim",
+        "teacher",
+        "checkpoint",
+        "content_encoder",
+        "tiles",
+        "plan",
+        "logs",
+    )
+}
+TEACHING = {"open_clip", "torchvision", "timm", "huggingface_hub"}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module that is shipped or benchmarks what is, by name."""
+    paths = [
+        ROOT / "cli.py",
+        *(p for package in ("benchmarks", "codec", "bitstream") for p in (ROOT / package).rglob("*.py")),
+    ]
+    return {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in paths}
+
+
+@cache
+def imports(module: str, lazy: bool = True) -> frozenset[str]:
+    """Modules that a module names in its import statements; those inside functions only if lazy."""
+    path = modules()[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found: set[str] = set()
+    for node in _statements(ast.parse(path.read_text(), str(path)), lazy):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            source = ".".join(part for part in (base, node.module) if part)
+            found.add(source)
+            found.update(name for alias in node.names if (name := f"{source}.{alias.name}") in modules())
+    return frozenset(found)
+
+
+def _statements(node: ast.AST, lazy: bool) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            continue  # never runs
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not lazy:
+            continue
+        yield child
+        yield from _statements(child, lazy)
+
+
+def reached(roots: tuple[str, ...]) -> dict[str, str]:
+    """Modules of ours that importing the roots brings in, each with the chain of imports that leads to it."""
+    chains = {root: root for root in roots}
+    queue = list(roots)
+    while queue:
+        module = queue.pop(0)
+        parents = {module.rpartition(".")[0]} - {""}  # importing a module imports its package first
+        for name in sorted(imports(module, lazy=False) | parents):
+            if name in modules() and name not in chains:
+                chains[name] = f"{chains[module]} -> {name}"
+                queue.append(name)
+    return chains
+
+
+def test_the_walk_sees_what_is_there() -> None:
+    assert {"cli", "codec.teacher", "codec.video.source", "bitstream.header", "benchmarks.demo"} <= set(modules())
+    assert {"bitstream.header", "codec.errors", "open_clip", "numpy"} <= imports("codec.teacher")
+    assert "open_clip" not in imports("codec.teacher", lazy=False)
+    assert "codec.teacher" in reached(("codec.encode",))
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_imports_point_one_way(module: str) -> None:
+    top = module.partition(".")[0]
+    ours = {name.partition(".")[0] for name in imports(module)} & set(OURS)
+    assert ours <= MAY_IMPORT[top]
+
+
+@pytest.mark.parametrize("module", sorted(m for m in modules() if m.partition(".")[0] == "bitstream"))
+def test_bitstream_needs_only_numpy_and_constriction(module: str) -> None:
+    tops = {name.partition(".")[0] for name in imports(module)}
+    assert tops - set(sys.stdlib_module_names) <= {"numpy", "constriction", "bitstream"}
+
+
+@pytest.mark.parametrize("module", sorted(modules().keys() - COMMAND_LINES))
+def test_click_lives_in_the_command_line(module: str) -> None:
+    assert "click" not in {name.partition(".")[0] for name in imports(module)}
+
+
+@pytest.mark.parametrize("module", sorted(m for m in modules() if m.partition(".")[0] == "codec"))
+def test_open_clip_is_imported_only_when_a_teacher_is_asked_for(module: str) -> None:
+    tops = {name.partition(".")[0] for name in imports(module)} & TEACHING
+    assert not tops or module == "codec.teacher"
+    assert not {name.partition(".")[0] for name in imports(module, lazy=False)} & TEACHING
+
+
+def test_decoding_does_not_reach_the_training_side() -> None:
+    chains = reached(DECODING)
+    assert [chain for name, chain in chains.items() if name in TRAINING] == []
+
+
+def test_decoding_loads_neither_training_side_nor_teacher() -> None:
+    code = f"import sys, {', '.join(DECODING)}; print('\\n'.join(sys.modules))"
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout.split()
+    )
+    assert set(DECODING) <= loaded
+    assert loaded & (TRAINING | TEACHING | {"click", "tensorboard"}) == set()
+
+
+def test_bitstream_loads_no_torch() -> None:
+    code = "import sys, bitstream; sys.exit('torch' in sys.modules or 'codec' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", ["bitstream", "codec", "codec.video"])
+def test_all_is_what_a_package_offers(name: str) -> None:
+    package = importlib.import_module(name)
+    assert len(package.__all__) == len(set(package.__all__))
+    for exported in package.__all__:
+        assert getattr(package, exported) is not None
+    offered: set[str] = set()
+    for node in ast.parse(modules()[name].read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.level or str(node.module).partition(".")[0] in OURS):
+            offered.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            offered.add(node.name)
+    assert {n for n in offered if not n.startswith("_")} <= set(package.__all__)
