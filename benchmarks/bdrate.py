@@ -32,7 +32,7 @@ def delta(anchor: Sequence[Point], test: Sequence[Point]) -> Delta:
     notes = []
     dropped = len(test) - len(ours) + len(anchor) - len(theirs)
     if dropped:
-        notes.append(f"{dropped} points left out: another of the same codec is better at fewer bits")
+        notes.append(f"points left out, another of the same codec being better at fewer bits: {dropped}")
 
     shared = _common([quality for _, quality in theirs], [quality for _, quality in ours])
     if shared is None:

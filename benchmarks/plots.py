@@ -17,9 +17,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
+from benchmarks.ours import PREFIX
 from benchmarks.summary import HNERV, X265, Curve, Score, is_ours, label, median_of
 
-# Okabe and Ito, 2008: eight colours told apart with any colour vision
+# After Okabe and Ito, 2008: told apart with any colour vision. Each codec has the same colour in every plot.
 _COLOURS = {
     "x264-veryslow": "#56B4E9",
     "x265-medium": "#999999",
@@ -27,14 +28,18 @@ _COLOURS = {
     "svtav1-p4": "#0072B2",
     "vvenc-medium": "#009E73",
     HNERV: "#CC79A7",
+    PREFIX + "fast": "#E69F00",
+    PREFIX + "medium": "#D55E00",
+    PREFIX + "slow": "#7F2704",
+    PREFIX + "reference": "#B09C00",
 }
-_OURS = ("#D55E00", "#E69F00", "#A6761D", "#7F2704")  # one for each further preset
 _MS_SSIM_TICKS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 _STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e4e4e4",
     "svg.fonttype": "none",  # text stays text: small and sharp
     "svg.hashsalt": "nvcodec",  # the same rows give the same file
@@ -75,14 +80,14 @@ def rd(curves: dict[str, Curve], metric: Metric, stem: Path) -> Path | None:
             bpp, values = zip(*points, strict=True)
             shown = _as_decibel(values) if metric.field == "ms_ssim" else values
             width = 2.4 if is_ours(codec) else 1.5
-            axes.plot(bpp, shown, marker="o", markersize=2 + width, linewidth=width, color=colour(codec, list(drawn)))
+            axes.plot(bpp, shown, marker="o", markersize=2 + width, linewidth=width, color=_colour(codec))
             ends.append((bpp[-1], shown[-1], codec))
         if metric.field == "ms_ssim":
             axes.yaxis.set_major_locator(FixedLocator(_as_decibel(_MS_SSIM_TICKS)))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1 - 10 ** (-value / 10):.4g}"))
             axes.set_ylabel(f"{metric.title}, log scale of 1 \N{MINUS SIGN} x")
         _log_ticks(axes.xaxis)
-        _name_ends(axes, ends, list(drawn))
+        _name_ends(axes, ends)
         return _save(figure, stem)
 
 
@@ -96,18 +101,17 @@ def time_against_rate(scores: Sequence[Score], by_clip: dict[str, dict[str, Curv
             places.append((seconds, rate, codec))
     if len(places) < 2:
         return None
-    codecs = [codec for _, _, codec in places]
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 4.3))
         axes.set_xscale("log")
         axes.axhline(0, color="#bbbbbb", linewidth=1)
         axes.set_xlabel("encoding, seconds a frame (median, log scale)")
-        axes.set_ylabel(f"BD-rate to {label(X265)} (%), mean over clips")
+        axes.set_ylabel(f"mean BD-rate to {label(X265)} (%)")
         for seconds, rate, codec in places:
-            axes.plot(seconds, rate, "o", markersize=9, color=colour(codec, codecs))
+            axes.plot(seconds, rate, "o", markersize=9, color=_colour(codec))
         _log_ticks(axes.xaxis)
         axes.margins(x=0.1, y=0.15)
-        _name_ends(axes, places, codecs)
+        _name_ends(axes, places)
         return _save(figure, stem)
 
 
@@ -122,7 +126,7 @@ def decode_speed(by_clip: dict[str, dict[str, Curve]], codecs: Sequence[str], st
         axes.set_xscale("log")
         axes.grid(axis="y", visible=False)
         for place, (fps, codec) in enumerate(bars):
-            axes.barh(place, fps, color=colour(codec, list(codecs)), height=0.62)
+            axes.barh(place, fps, color=_colour(codec), height=0.62)
             axes.annotate(f" {fps:,.0f}" if fps >= 10 else f" {fps:.1f}", (fps, place), va="center")
         axes.set_yticks(range(len(bars)), [label(codec) for _, codec in bars])
         axes.invert_yaxis()
@@ -132,19 +136,15 @@ def decode_speed(by_clip: dict[str, dict[str, Curve]], codecs: Sequence[str], st
         return _save(figure, stem)
 
 
-def colour(codec: str, codecs: Sequence[str]) -> str:
-    """Of one codec among those drawn; anchors and the baseline have theirs in every plot."""
-    if codec in _COLOURS:
-        return _COLOURS[codec]
-    others = [name for name in codecs if name not in _COLOURS]
-    return _OURS[others.index(codec) % len(_OURS)]
+def _colour(codec: str) -> str:
+    return _COLOURS.get(codec, "#666666")
 
 
 def _as_decibel(values: Sequence[float]) -> list[float]:
     return [float(value) for value in -10 * np.log10(np.maximum(1 - np.asarray(values), 1e-6))]
 
 
-def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str]], codecs: Sequence[str]) -> None:
+def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
     """Write the codecs' names in a column right of the axes, each tied to its (x, y) by a thin line."""
     figure = axes.figure
     figure.canvas.draw()
@@ -161,10 +161,10 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str]], codecs: Seq
             xytext=(1.04, place),
             textcoords="axes fraction",
             va="center",
-            color=colour(codec, codecs),
+            color=_colour(codec),
             fontweight="bold" if is_ours(codec) else "normal",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour(codec, codecs), "linewidth": 0.8, "alpha": 0.55},
+            arrowprops={"arrowstyle": "-", "color": _colour(codec), "linewidth": 0.8, "alpha": 0.55},
         )
 
 

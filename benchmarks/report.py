@@ -22,10 +22,12 @@ from benchmarks.summary import (
     Curve,
     Score,
     curves,
+    figures,
     is_ours,
     label,
     losses,
     median_of,
+    number,
     order,
     scores,
 )
@@ -75,6 +77,7 @@ def write(folder: Path) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["label"] = label
+    environment.tests["ours"] = is_ours
     page = environment.get_template("report.html.j2").render(
         clips=list(by_clip),
         by_reference={reference: found for reference, found in by_reference.items() if found},
@@ -87,8 +90,8 @@ def write(folder: Path) -> Path:
         machines=sorted({row.machine for row in good}),
         commits=sorted({row.commit for row in good}),
         crop=CROP,
-        figures=_figures,
-        number=_number,
+        figures=figures,
+        number=number,
         score_note=_score_note,
     )
     out = folder / "report.html"
@@ -199,18 +202,6 @@ def _uri(frame: np.ndarray, kind: str, **options: int) -> str:
 
 def _svg(path: Path) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _number(value: float | None, digits: int = 1, signed: bool = False) -> str:
-    """A figure as text; a dash where there is none."""
-    if value is None:
-        return "\N{EN DASH}"
-    return f"{value:{'+' if signed else ''},.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _figures(value: float | None) -> str:
-    """A positive figure to three significant digits."""
-    return _number(value, 0 if value is None else max(0, 2 - math.floor(math.log10(value))))
 
 
 def _score_note(score: Score) -> str:

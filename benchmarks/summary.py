@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ X265 = "x265-veryslow"
 HNERV = PREFIX + "hnerv"
 REFERENCES = (X265, HNERV)  # every codec is compared with each of these
 BASELINES = (HNERV, PREFIX + "reference")  # ours to run, but not what we stand for
+DASH = "\N{EN DASH}"  # where there is no figure
 _WORTH_SAYING = 1.05  # times as long
 
 
@@ -147,7 +149,9 @@ def _behind_on_average(score: Score) -> str | None:
     name, other = label(score.codec), label(score.reference)
     if score.rate is None:
         return f"{name} and {other} share no PSNR on any clip."
-    more = f"{name} needs {score.rate:.0f} % more bits than {other}, mean over {score.clips_with_rate} clips."
+    more = (
+        f"{name} needs {score.rate:.0f} % more bits than {other}, mean over {counted(score.clips_with_rate, 'clip')}."
+    )
     return more if score.rate > 0 else None
 
 
@@ -157,8 +161,25 @@ def _slower(
     ours, theirs = median_of(by_clip, codec, seconds), median_of(by_clip, X265, seconds)
     if not ours or not theirs or ours / theirs < _WORTH_SAYING:
         return None
-    times = f"{ours / theirs:,.3g}"
-    return f"{label(codec)} takes {times} times as long as {label(X265)} for {what} (median over points)."
+    return (
+        f"{label(codec)} takes {figures(ours / theirs)} times as long as {label(X265)} for {what} (median over points)."
+    )
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def number(value: float | None, digits: int = 1, signed: bool = False) -> str:
+    """A figure as text; a dash where there is none."""
+    if value is None:
+        return DASH
+    return f"{value:{'+' if signed else ''},.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def figures(value: float | None) -> str:
+    """A positive figure to three significant digits; a dash where there is none."""
+    return number(value, 0 if value is None else max(0, 2 - math.floor(math.log10(value))))
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import rows
-from benchmarks.summary import REFERENCES, Score, curves, label, losses, median_of, order, scores
+from benchmarks.summary import DASH, REFERENCES, Score, curves, figures, label, losses, median_of, number, order, scores
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-_DASH = "\N{EN DASH}"
 
 
 def render(folder: Path) -> str:
@@ -32,10 +31,10 @@ def render(folder: Path) -> str:
             median_of(by_clip, codec, lambda row: row.encode_seconds_per_frame),
             median_of(by_clip, codec, lambda row: row.decode_fps),
         )
-        lines.append(_line([label(codec), *cells, *(_DASH if speed is None else f"{speed:.3g}" for speed in speeds)]))
+        lines.append(_line([label(codec), *cells, *map(figures, speeds)]))
     text = (
         f"BD-rate: bits for the same RGB PSNR, mean over clips; negative means fewer. In brackets the number of clips "
-        f"where it exists, of those measured; {_DASH}: none. Speeds: median over all points. "
+        f"where it exists, of those measured; {DASH}: none. Speeds: median over all points. "
         f"Clips: {', '.join(by_clip)}. Measured on {'; '.join(sorted({row.machine for row in good}))}."
     )
     lost = losses(by_clip)
@@ -64,6 +63,5 @@ def _rate(codec: str, reference: str, score: Score | None) -> str:
     if codec == reference:
         return "0 %"
     if score is None or score.rate is None:
-        return _DASH
-    rate = f"{score.rate:+.1f} %".replace("-", "\N{MINUS SIGN}")
-    return f"{rate} ({score.clips_with_rate} of {len(score.deltas)})"
+        return DASH
+    return f"{number(score.rate, 1, signed=True)} % ({score.clips_with_rate} of {len(score.deltas)})"

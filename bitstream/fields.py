@@ -155,10 +155,11 @@ class Bool:
 
 @dataclass(frozen=True)
 class Float64:
-    """A finite IEEE 754 binary64 low..high, little-endian."""
+    """A finite IEEE 754 binary64 low..high, or the one value `also`, little-endian."""
 
     low: float
     high: float
+    also: float | None = None
 
     def write(self, value: float) -> bytes:
         return struct.pack("<d", self._checked(value))
@@ -167,7 +168,7 @@ class Float64:
         return self._checked(struct.unpack("<d", cursor.take(8))[0])
 
     def _checked(self, value: float) -> float:
-        if not self.low <= value <= self.high:
+        if not self.low <= value <= self.high and value != self.also:
             raise ValueError(f"{value} is not in {self.low}..{self.high}")
         return value
 

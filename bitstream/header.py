@@ -131,7 +131,7 @@ ARCHITECTURE = Record(
         ("dec_strds", Repeated(Uint(1, 64), 0, 16)),
         ("dec_blks", Repeated(Uint(1, 64), 0, 16)),
         ("conv_type", Text(64)),
-        ("reduce", Float64(-1, 64)),
+        ("reduce", Float64(1 / 64, 64, also=-1)),
         ("lower_width", Uint(0, 65535)),
         ("act", Text(32)),
         ("norm", Text(32)),

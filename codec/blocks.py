@@ -119,7 +119,7 @@ class ChannelAffine(nn.Module):
         self.shift = nn.Parameter(Tensor(channels).zero_())
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale[:, None, None] + self.shift[:, None, None]
+        return x * self.scale[:, None, None].to(x.dtype) + self.shift[:, None, None].to(x.dtype)
 
 
 UPSAMPLERS: dict[str, type[PixelShuffleUp] | type[TransposedUp] | type[InterpolateUp]] = {

@@ -137,7 +137,7 @@ def verified(result: dict[str, Any], path: str) -> str:
     if not result["ok"]:
         return "\n".join([f"{path}: damaged", *(f"  {p}" for p in result["problems"])])
     quality = f", {_quality(result)}" if "psnr" in result else ""
-    return f"{path}: intact, {result['chunks']} chunks, {result['frames']} frames decoded{quality}"
+    return f"{path}: intact, {result['frames']} frames decoded{quality}"
 
 
 def _quality(found: dict[str, Any]) -> str:

@@ -397,11 +397,15 @@ def _segment_length(asked: int | None, info: video.SourceInfo) -> int:
 
 
 def _fitting_grid(grid: tuple[int, int], height: int, width: int, warn: Warn) -> tuple[int, int]:
-    """The grid asked for, or the finest that the frame has pixels for."""
-    fitting = min(grid[0], height), min(grid[1], width)
-    if fitting != grid:
-        warn(f"a grid of {grid[0]}x{grid[1]} is finer than {height}x{width} frames: using {fitting[0]}x{fitting[1]}")
-    return fitting
+    """The grid asked for, or the finest below it whose every patch holds pixels of the frame."""
+
+    def fitting(count: int, side: int) -> int:
+        return next(n for n in range(min(count, side), 0, -1) if (n - 1) * -(-side // n) < side)
+
+    found = fitting(grid[0], height), fitting(grid[1], width)
+    if found != grid:
+        warn(f"a grid of {grid[0]}x{grid[1]} leaves patches of {height}x{width} frames empty: using {found[0]}x{found[1]}")
+    return found
 
 
 def _version(package: str) -> str:

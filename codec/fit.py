@@ -29,7 +29,7 @@ from codec.backend import pick_dtype
 from codec.content_encoder import ContentEncoder
 from codec.embeddings import LatentEmbedding
 from codec.losses import LOSSES, feature_loss, pixel_loss
-from codec.model import DualHeadHNeRV, Geometry, freeze_norms
+from codec.model import DualHeadHNeRV, Geometry, freeze_norms, stays_float32
 from codec.optim import optimizers, parse_schedule
 from codec.quantize import Quantizer, estimated_bits, part_of
 from codec.settings import Settings
@@ -186,12 +186,12 @@ class Trainer:
     # ---- one step ----
 
     def effective(self) -> dict[str, Tensor]:
-        """Every parameter as the network runs on it now; embeddings stay float32 until they have been sampled."""
+        """Every parameter as the network runs on it now."""
         parameters = {}
         for name, p in self.model.named_parameters():
             p = p * self.masks[name] if name in self.masks else p
             p = self.quantizer.fake(name, p) if self.quantizer is not None else p
-            parameters[name] = p if name.startswith("embedding.") else p.to(self.dtype)
+            parameters[name] = p if stays_float32(name) else p.to(self.dtype)
         return parameters
 
     def _losses(self, coords: Tensor, target: Tensor, mask: Tensor | None, latents: Tensor | None) -> tuple[Tensor, ...]:

@@ -85,6 +85,7 @@ class DualHeadHNeRV(nn.Module):
     def __init__(self, arch: Architecture, geometry: Geometry) -> None:
         super().__init__()
         self.arch, self.geometry = arch, geometry
+        self.memory_format = torch.channels_last
         self.tile = tile_size(arch, geometry)
         self.map = first_map(arch, geometry)
         self.fc_hw = arch.fc_hw if any(arch.fc_hw) else self.map
@@ -127,14 +128,15 @@ class DualHeadHNeRV(nn.Module):
                 nn.Linear(widths[-1], arch.clip_rank), nn.GELU(), nn.Linear(arch.clip_rank, arch.clip_dim)
             )
 
-    def cast(self, dtype: torch.dtype) -> DualHeadHNeRV:
-        """Set the type that the network computes in, in place; embeddings stay float32 until they have been sampled."""
+    def cast(self, dtype: torch.dtype, memory_format: torch.memory_format = torch.channels_last) -> DualHeadHNeRV:
+        """Set the type and layout that the network computes in, in place."""
+        self.memory_format = memory_format
         for name, p in self.named_parameters():
-            if not name.startswith("embedding."):
+            if not stays_float32(name):
                 p.data = p.data.to(dtype)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+                module.weight.data = module.weight.data.contiguous(memory_format=memory_format)
         return self
 
     # ---- tiles: what training and whole-frame decoding run ----
@@ -161,7 +163,7 @@ class DualHeadHNeRV(nn.Module):
 
     def _embed(self, coords: Tensor, latents: Tensor | None = None) -> Tensor:
         x = self.embedding(coords) if latents is None else latents
-        return x.to(self.rgb_head.conv.weight.dtype).contiguous(memory_format=torch.channels_last)
+        return x.to(self.rgb_head.conv.weight.dtype).contiguous(memory_format=self.memory_format)
 
     def rgb(self, trunk: Tensor) -> Tensor:
         """Trunk of tiles -> float32 [N, 3, tile height, tile width], nominally in [0, 1], not clamped."""
@@ -265,6 +267,11 @@ def _join(tiles: Tensor, geometry: Geometry) -> Tensor:
     return frames[:, : geometry.height, : geometry.width]
 
 
+def stays_float32(name: str) -> bool:
+    """Whether a parameter is never cast: embeddings until they have been sampled, normalisation throughout."""
+    return name.startswith("embedding.") or ".norm." in name
+
+
 def to_uint8(rgb: Tensor) -> Tensor:
     """float [N, 3, h, w] in [0, 1] -> uint8 [N, h, w, 3], rounded."""
     return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -278,6 +285,6 @@ def freeze_norms(model: nn.Module) -> None:
                 affine = ChannelAffine(child.num_features)
                 assert child.running_mean is not None and child.running_var is not None
                 scale = child.weight.data * (child.running_var + child.eps).rsqrt()
-                affine.scale.data = scale
-                affine.shift.data = child.bias.data - child.running_mean * scale
+                affine.scale = nn.Parameter(scale)
+                affine.shift = nn.Parameter(child.bias.data - child.running_mean * scale)
                 setattr(parent, name, affine)

@@ -40,7 +40,7 @@ class NervReader:
         limits: Limits = Limits(),
         salvage: bool = False,
     ) -> None:
-        self.file = FileReader.salvage(path, limits) if salvage else FileReader(path, limits)
+        self.file = FileReader(path, limits, salvage)
         self.device = device if isinstance(device, torch.device) else pick_device(device)
         self.dtype = pick_dtype(self.device)
         header = self.header

@@ -26,7 +26,7 @@ class ModelSettings:
     num_blks: tuple[int, ...] = (1, 1)  # blocks per stage: encoder, decoder; or encoder, then every decoder stage
     conv_type: tuple[str, str] = ("convnext", "residual")  # encoder, decoder
     reduce: float = -1.0  # each stage divides the channels by this; -1: by the square root of its stride
-    lower_width: int = 16  # fewest channels of a stage
+    lower_width: int = 8  # fewest channels of a stage
     act: str = "gelu"
     norm: str = "none"
     ks: tuple[int, int, int] = (0, 3, 3)  # kernel: encoder (its first), decoder's first stage, decoder's largest

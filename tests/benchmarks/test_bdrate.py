@@ -79,4 +79,4 @@ def test_a_point_beaten_at_fewer_bits_is_left_out_and_said_so() -> None:
     assert front([(0.04, 32.0), (0.02, 30.0), (0.05, 31.0), (0.04, 31.5)]) == [(0.02, 30.0), (0.04, 32.0)]
     found = delta(CURVE, [*CURVE, (0.2, 31.0)])
     assert found.rate == pytest.approx(0, abs=1e-9)
-    assert "1 point" in found.note
+    assert "points left out" in found.note

@@ -63,8 +63,8 @@ def test_losses_are_said_in_bits_and_time() -> None:
     said = losses(curves(rows))
     assert "bunny: nvcodec medium needs 50 % more bits than x265 veryslow (30.0 to 36.1 dB)." in said
     assert "dog: nvcodec medium is 20.0 dB below x265 veryslow at equal bits; they share no PSNR." in said
-    assert "nvcodec medium needs 100 % more bits than VVenC medium, mean over 1 clips." in said
-    assert "nvcodec medium takes 10 times as long as x265 veryslow for encoding (median over points)." in said
+    assert "nvcodec medium needs 100 % more bits than VVenC medium, mean over 1 clip." in said
+    assert "nvcodec medium takes 10.0 times as long as x265 veryslow for encoding (median over points)." in said
     assert not any(line.startswith("bee") or "HNeRV" in line for line in said)
 
 

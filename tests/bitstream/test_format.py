@@ -53,7 +53,7 @@ def described(kind: Kind) -> list[str]:
         case fields.Blob(size) | fields.Hex(size):
             return [f"blob({size})"]
         case fields.Float64():
-            return ["float64", "1/64..64"]
+            return ["float64", "1/64..64, or -1"]
         case _:
             return [
                 {"Ratio": "ratio", "Bool": "bool", "Maybe": "bool, then", "Float32": "float32"}[type(kind).__name__]
