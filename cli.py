@@ -273,8 +273,8 @@ def encode(
     settings = settings_of(preset, compile_, given)
     with failures():
         from codec.atomic import atomic_output, check_output
-        from codec.encode import Silent
-        from codec.encode import encode as run
+        from codec.encoding import Silent
+        from codec.encoding import encode as run
 
         if report:
             check_output(report, force=True)
@@ -342,7 +342,7 @@ def decode(
     if output is None and features is None:
         raise click.UsageError("nothing to write: give -o OUTPUT, --features FILE.npz, or both")
     with failures(), console.counting("decoding", quiet) as progress:
-        from codec.decode import decode as run
+        from codec.decoding import decode as run
 
         count = run(
             path,

@@ -62,6 +62,10 @@ class Ours:
         else:
             model, weights = self.teacher
             options += ["--clip=on", "--clip-model", model, "--clip-pretrained", weights]
+        options += [
+            f"--crop-list={clip.height}_{clip.width}",
+            "--data-split=1_1_1",
+        ]  # all of it, whatever the preset says
         report = ["--report", str(_report(stream)), "--force", "--quiet"]
         return [*_CLI, "encode", str(clip.video), "-o", str(stream), "--preset", self.preset, *options, *report]
 

@@ -85,7 +85,7 @@ def run(
                 row = blank(codec, settings, clip, versions[codec.name][0], teaching.name if teaching else None)
                 if not file.stands(row.key):
                     row = _measured(codec, settings, clip, out, row, versions[codec.name][1], teaching)
-                    console.print(summary(row), highlight=False, markup=False)
+                    console.print(summary(row), highlight=False, markup=False, soft_wrap=True)
                     failed += bool(row.error)
                     if not any(old.key == row.key and row.error and old.error == row.error for old in file.rows):
                         file.append(row)

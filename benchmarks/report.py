@@ -88,7 +88,6 @@ def write(folder: Path) -> Path:
         codecs=[_Codec.of(name, by_clip) for name in names],
         failures=rows.failures(measured),
         machines=sorted({row.machine for row in good}),
-        commits=sorted({row.commit for row in good}),
         crop=CROP,
         figures=figures,
         number=number,
@@ -105,6 +104,7 @@ class _Codec:
 
     name: str
     versions: list[str]
+    commits: list[str]
     containers: list[str]
     command: str
     notes: list[str]
@@ -119,6 +119,7 @@ class _Codec:
         return cls(
             name=name,
             versions=sorted({row.version for row in mine}),
+            commits=sorted({row.commit for row in mine}),
             containers=sorted({row.container for row in mine}),
             command=mine[len(mine) // 2].encode_command,
             notes=sorted({row.note for row in mine if row.note}),

@@ -59,7 +59,9 @@ def compare(ours: Callable[[], object], plain: Callable[[], object], repeats: in
     return Pair(medians[0], medians[1], statistics.median(b / a for a, b in times))
 
 
-def training(arch: Architecture, geometry: Geometry, frames: np.ndarray, settings: Settings, device: torch.device) -> Pair:
+def training(
+    arch: Architecture, geometry: Geometry, frames: np.ndarray, settings: Settings, device: torch.device
+) -> Pair:
     """Seconds a frame of one training step."""
     trainer = Trainer(arch, geometry, frames, None, settings, device, None)
     ours = trainer.train_step
@@ -159,7 +161,9 @@ def main(clip: str | None, preset: str, bpp: float | None, device: str, count: i
     click.echo(f"{preset}: {arch.embed}, fc_dim {arch.fc_dim}, {width}x{height}, {result['dtype']} on {where}")
     click.echo(f"training   {1 / train.ours:8.1f} frames/s, plain {1 / train.plain:8.1f}: {train.ratio:.2f} times")
     click.echo(f"decoding   {1 / decode.ours:8.1f} frames/s, plain {1 / decode.plain:8.1f}: {decode.ratio:.2f} times")
-    click.echo(f"one patch  {patch.ours * 1e3:8.2f} ms, its frame {patch.plain * 1e3:.2f} ms: {1 / patch.ratio:.2f} of it")
+    click.echo(
+        f"one patch  {patch.ours * 1e3:8.2f} ms, its frame {patch.plain * 1e3:.2f} ms: {1 / patch.ratio:.2f} of it"
+    )
     click.echo(
         f"coding     {result['encode_s_per_million']:.3f} s to encode, {result['decode_s_per_million']:.3f} s to decode a "
         f"million symbols; {100 * (result['coded_over_ideal'] - 1):+.3f} % of the tables' ideal length"
