@@ -35,11 +35,11 @@ def measure(codec: Codec, settings: str, clip: Clip, folder: Path, row: Row, ext
     """
     stream = stream_path(folder, clip.name, codec, settings)
     stream.parent.mkdir(parents=True, exist_ok=True)
-    encode_command = codec.encoding(settings, clip, stream)
+    encode_command = codec.encode(settings, clip, stream)
     encoded = process.run(encode_command, cwd=machine.ROOT)
-    decode_command = codec.decoding(stream)
+    decode_command = codec.decode(stream)
     decoded = process.median_run(decode_command, DECODE_RUNS, DECODE_ENOUGH, cwd=machine.ROOT)
-    first = process.median_run(codec.decoding(stream, first_only=True), DECODE_RUNS, DECODE_ENOUGH, cwd=machine.ROOT)
+    first = process.median_run(codec.decode(stream, first_only=True), DECODE_RUNS, DECODE_ENOUGH, cwd=machine.ROOT)
 
     size = stream.stat().st_size
     with tempfile.TemporaryDirectory(prefix="nvcodec-rd-") as scratch:
