@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ class Parsed(click.ParamType):
             return value
         try:
             return self._parse(value)
-        except (ValueError, ZeroDivisionError) as error:
+        except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
@@ -56,13 +57,13 @@ def numbers(count: int | None = None) -> Callable[[str], tuple[int, ...]]:
     return parse
 
 
-def crop(text: str) -> tuple[int, ...] | None:
-    return None if text.strip() == "-1" else numbers(2)(text)
+def crop(text: str) -> tuple[int, ...]:
+    return () if text.strip() == "-1" else numbers(2)(text)
 
 
-def resize(text: str) -> tuple[int, ...] | int | None:
+def resize(text: str) -> tuple[int, ...] | int:
     if text.strip() == "-1":
-        return None
+        return ()
     found = numbers()(text)
     return found[0] if len(found) == 1 else numbers(2)(text)
 
@@ -87,15 +88,27 @@ def size(text: str) -> int:
     return parse_size(text)
 
 
+def rate(text: str) -> Fraction:
+    try:
+        found = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        found = Fraction(0)
+    if not 0 < found <= 10**6 or found.denominator > 10**6:
+        raise ValueError(f"'{text}' is not a rate such as 30 or 30000/1001")
+    return found
+
+
 def frame_range(text: str) -> tuple[int, int | None]:
-    start, colon, stop = text.partition(":")
+    if not (match := re.fullmatch(r"(\d*)(:?)(\d*)", text.strip())) or text.strip() in ("", ":"):
+        raise ValueError(f"'{text}' is not a range of frames such as 10:20, 10:, :20 or 10")
+    start, colon, stop = match.groups()
     if not colon:
         return int(start), int(start) + 1
     return int(start or 0), int(stop) if stop else None
 
 
-def fc_hw(text: str) -> tuple[int, ...] | None:
-    return None if text.strip() == "auto" else numbers(2)(text)
+def fc_hw(text: str) -> tuple[int, ...]:
+    return () if text.strip() == "auto" else numbers(2)(text)
 
 
 def limits(changes: tuple[str, ...]) -> Limits:
@@ -125,8 +138,10 @@ def failures() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'input'}: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise click.ClickException("not enough memory: try a smaller --segment or --batch") from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's is a RuntimeError
+            raise
+        raise click.ClickException("not enough memory: try a smaller --segment, --batch or --batch-size") from error
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         sys.exit(130)
@@ -151,12 +166,39 @@ def main() -> None:
     """
 
 
-def option(*names: str, **attributes: Any) -> Callable[[T], T]:
-    return click.option(*names, **attributes)  # type: ignore[return-value]
+class GroupedOption(click.Option):
+    """An option that stands under a heading of its command's help."""
+
+    def __init__(self, *names: Any, group: str, **attributes: Any) -> None:
+        super().__init__(*names, **attributes)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options under headings, in one pair of columns."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
+        width = max(len(name) for records in groups.values() for name, _ in records)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=width)
 
 
 ENCODE_OPTIONS = (
-    # (names, type, help); None in a preset's place means the preset decides
+    # (names, type, help), a type of None for a flag; what is not given, the preset decides
+    ("Source", (
+        (("--grid",), Parsed("RxC", numbers(2)), "Patches: rows x columns, such as 2x4."),
+        (("--crop-list", "crop"), Parsed("H_W", crop), "Centre crop: 640_1280; -1 for none."),
+        (("--resize-list", "resize"), Parsed("H_W", resize), "Resize: 360_640, or the shorter side; -1 for none."),
+        (("--data-split", "split"), Parsed("A_B_C", numbers(3)), "Of every C frames the first A train, those from B on validate: 18_19_20."),
+        (("--segment",), int, "Frames per network; by default the whole clip up to a sensible length."),
+        (("--fps",), Parsed("RATE", rate), "Frame rate of a directory of images: 30 or 30000/1001."),
+    )),
     ("Rate", (
         (("--bpp",), float, "Target: bits per pixel of the whole file. A ladder of rates is this at several values."),
         (("--size",), Parsed("SIZE", size), "Target: bytes of the whole file, such as 300k."),
@@ -164,24 +206,26 @@ ENCODE_OPTIONS = (
         (("--quant-model-bit", "weight_bits"), float, "Bits of a weight before entropy coding."),
         (("--quant-embed-bit", "embed_bits"), float, "Bits of an embedding value, likewise."),
         (("--quant-clip-bit", "clip_bits"), float, "Bits of a CLIP head weight, likewise."),
-        (("--qat-at",), float, "Share of training after which it goes on quantized; 1: quantize only at the end."),
+        (("--qat-at",), float, "Share of training after which it goes on quantized; 1: only quantized at its end."),
     )),
     ("Training", (
         (("--epochs",), int, "Times that every frame is trained on."),
-        (("--minutes",), float, "Train for this long instead of a number of epochs."),
+        (("--minutes",), float, "Train each segment for this long instead of a number of epochs."),
         (("--batch-size", "--batchSize"), int, "Patches a step."),
         (("--lr",), float, "Peak learning rate."),
-        (("--lr-type",), str, "Schedule: cosine_UP_POWER_START, such as cosine_0.1_1_0.1."),
+        (("--lr-type",), str, "Its schedule: cosine_UP_POWER_START, such as cosine_0.1_1_0.1."),
         (("--optimizer",), str, "muon or adam."),
         (("--loss",), str, "L1, L2, SSIM, or Fusion1 to Fusion12."),
         (("--clip-loss-weight",), float, "Weight of 1 - cosine beside the pixel loss."),
         (("--pixel-loss-warmup-epochs",), int, "Epochs before the CLIP term counts."),
         (("--eval-freq",), int, "Epochs from one evaluation to the next."),
         (("--seed",), int, "Of the initial weights and the order of frames."),
+        (("--compile",), None, "Use torch.compile where it works."),
+        (("--log-dir",), click.Path(), "Write TensorBoard logs into this directory."),
     )),
     ("Network", (
         (("--embed",), str, "pe_BASE_LEVELS (pe_1.25_80), grid_C.S.T_..., or hnerv_DIM."),
-        (("--fc-dim",), int, "Channels of the stem; chosen by --bpp and --size where not given."),
+        (("--fc-dim",), int, "Channels of the stem, instead of --bpp or --size, which choose it."),
         (("--fc-hw",), Parsed("H_W", fc_hw), "Height and width of a pe stem's map: auto, or 9_16."),
         (("--dec-strds",), Parsed("LIST", numbers()), "Upsampling of each stage: '5 3 2 2 2'."),
         (("--num-blks",), Parsed("ENC_DEC", blocks), "Blocks per stage: 1_1, or one for each decoder stage 1_1_2."),
@@ -190,17 +234,10 @@ ENCODE_OPTIONS = (
         (("--lower-width",), int, "Fewest channels of a stage."),
         (("--act",), str, "Activation: gelu, relu, swish, ..."),
         (("--norm",), str, "none, bn or in."),
-        (("--ks",), Parsed("ENC_FIRST_MOST", numbers(3)), "Kernel sizes: encoder, first decoder stage, largest: 0_1_5."),
+        (("--ks",), Parsed("ENC_LOW_HIGH", numbers(3)), "Kernel sizes: encoder, first decoder stage, largest: 0_1_5."),
         (("--head-strd",), int, "Pixel shuffle of the RGB head."),
         (("--out-bias",), str, "RGB head's output: tanh, sigmoid, or a number to add."),
         (("--clip-rank",), int, "Width of the CLIP head's hidden layer."),
-    )),
-    ("Source", (
-        (("--grid",), Parsed("RxC", numbers(2)), "Patches: rows x columns, 2x4."),
-        (("--crop-list", "crop"), Parsed("H_W", crop), "Centre crop: 640_1280."),
-        (("--resize-list", "resize"), Parsed("H_W", resize), "Resize: 360_640, or the shorter side."),
-        (("--data-split", "split"), Parsed("A_B_C", numbers(3)), "Of every C frames the first A train, those from B on validate: 18_19_20."),
-        (("--segment",), int, "Frames per network; the whole clip up to a sensible length where not given."),
     )),
     ("Teacher", (
         (("--clip",), click.Choice(["on", "auto", "off"]), "CLIP features: on (or fail), auto (where weights are there), off."),
@@ -209,48 +246,50 @@ ENCODE_OPTIONS = (
     )),
 )  # fmt: skip
 
+METAVARS = {int: "N", float: "X", str: "NAME"}
+
+
 def encode_options(command: T) -> T:
     for title, options in reversed(ENCODE_OPTIONS):
         for names, kind, text in reversed(options):
-            command = option(*names, type=kind, default=None, help=f"{title}: {text}")(command)
+            metavar = kind.name if isinstance(kind, Parsed) else METAVARS.get(kind)
+            how: dict[str, Any] = {"is_flag": True} if kind is None else {"type": kind, "metavar": metavar}
+            command = click.option(*names, **how, help=text, cls=GroupedOption, group=title)(command)  # type: ignore[type-var]
     return command
 
 
-def settings_of(preset: str, compile_: bool, given: dict[str, Any]) -> Any:
+def settings_of(preset: str, given: dict[str, Any]) -> Any:
     """A preset with the options that were given; click.UsageError for values that are out of range or contradict."""
     from codec.settings import PRESETS
 
     try:
-        return PRESETS[preset].override(compile=compile_ or None, **given)
+        return PRESETS[preset].override(**given)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
 
-@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@main.command(cls=GroupedCommand, context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("source", type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(), help="The .nerv file to write.")
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The .nerv file to write.")
 @click.option(
     "--preset",
     type=click.Choice(["fast", "medium", "slow", "hnerv", "reference"]),
     default="medium",
     show_default=True,
+    metavar="NAME",
     help="fast, medium, slow: ours, by time. hnerv: HNeRV as published. reference: the published patch dual head.",
 )
-@encode_options
-@click.option("--compile", "compile_", is_flag=True, help="Use torch.compile where it works.")
-@click.option("--fps", type=Parsed("RATE", Fraction), help="Frame rate of a directory of images: 30 or 30000/1001.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--device", default="auto", metavar="NAME", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted encode of this output stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing output, or an interrupted encode of it.")
-@click.option("--log-dir", type=click.Path(), help="TensorBoard logs.")
-@click.option("--report", type=click.Path(), help="Write settings, measurements, bytes and seconds to this JSON file.")
+@click.option("--report", type=click.Path(), metavar="FILE", help="Write the report to this JSON file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a summary.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary; warnings stay.")
+@encode_options
 def encode(
     source: str,
     output: str,
     preset: str,
-    compile_: bool,
     fps: Fraction | None,
     device: str,
     resume: bool,
@@ -263,15 +302,19 @@ def encode(
 ) -> None:
     """Encode SOURCE, a video file or a directory of images.
 
-    Everything not given is the preset's. An interrupted encode loses at most a minute: --resume goes on.
+    What is not given, the preset decides. Options are spelled --dec-strds or --dec_strds, lists '5 3 2', 5,3,2 or 5_3_2.
+    An interrupted encode loses at most a minute: --resume goes on. The report holds settings, measurements, bytes by part
+    and seconds by phase.
 
     \b
     nvcodec encode video.mp4 -o v.nerv --preset fast --bpp 0.05
     nvcodec encode frames/ -o v.nerv --preset reference --epochs 30
     nvcodec encode video.mp4 -o v.nerv --clip on --clip-pretrained weights.safetensors
     """
-    settings = settings_of(preset, compile_, given)
+    if report and Path(report).resolve() == Path(output).resolve():
+        raise click.UsageError("--report and --output name the same file")
     with failures():
+        settings = settings_of(preset, given)
         from codec.atomic import atomic_output, check_output
         from codec.encoding import Silent
         from codec.encoding import encode as run
@@ -292,7 +335,7 @@ def encode(
 
 
 READ_OPTIONS = (
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
+    click.option("--device", default="auto", metavar="NAME", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
     click.option("--limit", "limit", multiple=True, metavar="NAME=N", help="Raise a limit on what a file may declare."),
 )
 
@@ -305,13 +348,13 @@ def read_options(command: T) -> T:
 
 @main.command(context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("path", type=click.Path())
-@click.option("-o", "--output", help=".mp4, .mkv, .y4m, a directory for PNGs (ending in /), or - for a pipe.")
-@click.option("--frames", type=Parsed("A:B", frame_range), default=(0, None), help="Only these frames: 10:20, 10:, or 10.")
-@click.option("--patch", type=Parsed("R,C", numbers(2)), help="Only this patch of every frame: row,column from 0.")
-@click.option("--features", type=click.Path(), help="Write CLIP features, coordinates and the teacher's name to this .npz.")
-@click.option("--crf", type=click.IntRange(0, 51), help="Quality of .mp4 and .mkv: 0 is lossless.")
-@click.option("--pipe-format", type=click.Choice(["rgb24", "y4m"]), default="rgb24", show_default=True, help="For -o -.")
-@click.option("--batch", type=click.IntRange(1), help="Frames decoded together.")
+@click.option("-o", "--output", metavar="OUTPUT", help=".mp4, .mkv, .y4m, a directory for PNGs (ending in /), or - for a pipe.")
+@click.option("--frames", type=Parsed("A:B", frame_range), default=(0, None), help="Only these frames: 10:20, 10:, :20, or 10.")
+@click.option("--patch", type=Parsed("R,C", numbers(2)), help="Only this patch of every frame: row,column, from 0.")
+@click.option("--features", type=click.Path(), metavar="FILE", help="Write CLIP features, coordinates and the teacher's name to this .npz.")
+@click.option("--crf", type=click.IntRange(0, 51), metavar="N", help="Quality of .mp4 and .mkv: 0, lossless, to 51.")
+@click.option("--pipe-format", type=click.Choice(["rgb24", "y4m"]), help="What -o - writes; rgb24 if not given.")
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Frames decoded together.")
 @click.option("--skip-damaged", is_flag=True, help="Leave out the frames of damaged segments instead of stopping.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary; warnings stay.")
@@ -323,7 +366,7 @@ def decode(
     patch: tuple[int, int] | None,
     features: str | None,
     crf: int | None,
-    pipe_format: str,
+    pipe_format: str | None,
     batch: int | None,
     skip_damaged: bool,
     force: bool,
@@ -331,16 +374,25 @@ def decode(
     device: str,
     limit: tuple[str, ...],
 ) -> None:
-    """Decode the frames of PATH, a .nerv file, or only what is asked for.
+    """Decode PATH, a .nerv file: all of it, or what is asked for.
+
+    Only what is asked for is computed: some frames, one patch, or the features, which do not need the pixels.
 
     \b
     nvcodec decode v.nerv -o out.mp4
-    nvcodec decode v.nerv -o still/ --frames 40:41
+    nvcodec decode v.nerv -o still/ --frames 40
+    nvcodec decode v.nerv -o corner.mkv --patch 0,3
     nvcodec decode v.nerv -o - --pipe-format y4m | ffplay -
     nvcodec decode v.nerv --features v.npz
     """
     if output is None and features is None:
         raise click.UsageError("nothing to write: give -o OUTPUT, --features FILE.npz, or both")
+    if crf is not None and not (output or "").lower().endswith((".mp4", ".mkv")):
+        raise click.UsageError("--crf is the quality of .mp4 and .mkv alone")
+    if pipe_format is not None and output != "-":
+        raise click.UsageError("--pipe-format is what -o - writes")
+    if output == "-" and sys.stdout.isatty():
+        raise click.UsageError("standard output is a terminal: pipe it to a program or a file")
     with failures(), console.counting("decoding", quiet) as progress:
         from codec.decoding import decode as run
 
@@ -351,7 +403,7 @@ def decode(
             patch=patch,
             features=features,
             crf=crf,
-            pipe_format=pipe_format,
+            pipe_format=pipe_format or "rgb24",
             device=device,
             batch=batch,
             limits=limits(limit),
@@ -370,7 +422,10 @@ def decode(
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--limit", "limit", multiple=True, metavar="NAME=N", help="Raise a limit on what a file may declare.")
 def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
-    """Say what is in PATH, a .nerv file: frames, size, network, teacher, bytes by part, measured quality."""
+    """Say what PATH, a .nerv file, holds.
+
+    Frames, size, rate, network, teacher, bytes by part, and the quality that the encoder measured.
+    """
     with failures():
         from codec.inspect import info as run
 
@@ -380,12 +435,15 @@ def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
 
 @main.command(context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("path", type=click.Path())
-@click.option("--against", type=click.Path(), help="The source: measure PSNR and MS-SSIM of the decoded frames.")
+@click.option("--against", type=click.Path(), metavar="SOURCE", help="The source: measure PSNR and MS-SSIM of the decoded frames.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @read_options
 def verify(path: str, against: str | None, as_json: bool, quiet: bool, device: str, limit: tuple[str, ...]) -> None:
-    """Check PATH, a .nerv file: every checksum, every frame. Exits with 0 only when all holds."""
+    """Check PATH, a .nerv file: every checksum and frame.
+
+    Exits with 0 only when all holds.
+    """
     with failures(), console.counting("verifying", quiet) as progress:
         from codec.inspect import verify as run
 

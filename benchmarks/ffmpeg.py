@@ -25,8 +25,8 @@ def encoders() -> frozenset[str]:
 
 
 @cache
-def filters() -> frozenset[str]:
-    return _names(_ask("-filters"))
+def has_vmaf() -> bool:
+    return "libvmaf" in _names(_ask("-filters"))
 
 
 def _ask(option: str) -> str:

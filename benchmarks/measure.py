@@ -112,7 +112,7 @@ def vmaf(clip: Clip, decoded: Path) -> float | None:
 
     Both sides go from RGB to 4:2:0 by the same conversion, so that no codec gains by being handed in as planes.
     """
-    if "libvmaf" not in ffmpeg.filters():
+    if not ffmpeg.has_vmaf():
         return None
     shape = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{clip.width}x{clip.height}"]
     convert = f"scale=out_color_matrix={clip.color.matrix}:out_range=tv:flags=bicubic+accurate_rnd,format=yuv420p"

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from benchmarks import ffmpeg
 from benchmarks.anchors import ANCHORS
 from benchmarks.clips import Clip, prepare
 from benchmarks.codecs import Codec, UnavailableError
@@ -70,6 +71,8 @@ def run(
     """
     out = out.resolve()
     file = RowFile(out)
+    if not ffmpeg.has_vmaf():
+        console.print(f"no VMAF: {ffmpeg.version()} is built without libvmaf")
     versions = {codec.name: _version(codec) for codec in codecs}
     points = [(codec, settings) for codec in codecs for settings in codec.points]
     failed = 0

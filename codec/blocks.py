@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -115,11 +116,18 @@ class ChannelAffine(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.scale = nn.Parameter(Tensor(channels).fill_(1.0))
-        self.shift = nn.Parameter(Tensor(channels).zero_())
+        self.scale = nn.Parameter(torch.ones(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale[:, None, None].to(x.dtype) + self.shift[:, None, None].to(x.dtype)
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance normalisation without parameters; a map of one cell, which has no spread, passes as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.shape[-2:] == (1, 1) else super().forward(x)
 
 
 UPSAMPLERS: dict[str, type[PixelShuffleUp] | type[TransposedUp] | type[InterpolateUp]] = {
@@ -149,7 +157,7 @@ class NeRVBlock(nn.Module):
         if norm == "bn":
             self.norm = nn.BatchNorm2d(outputs)
         elif norm == "in":
-            self.norm = nn.InstanceNorm2d(outputs)
+            self.norm = InstanceNorm(outputs)
         self.act = ACTIVATIONS[act]() if not isinstance(self.up, nn.Identity) else nn.Identity()
         self.layer: nn.Module = nn.Identity()
         if layered:

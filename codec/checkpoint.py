@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from codec.errors import CodecError
+from codec.errors import CodecError, OutputError
 
 
 class CheckpointError(CodecError):
@@ -19,11 +19,17 @@ class CheckpointError(CodecError):
 
 
 def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a checkpoint; an earlier one stays whole until the new one is complete."""
+    """Write a checkpoint; an earlier one stays whole until the new one is complete. Raises OutputError."""
     temporary = path.with_suffix(".partial")
-    # clones: safetensors refuses tensors that share memory, and wants them contiguous
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, {"meta": json.dumps(meta)})
-    os.replace(temporary, path)
+    try:
+        # clones: safetensors refuses tensors that share memory, and wants them contiguous
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, {"meta": json.dumps(meta)}
+        )
+        os.replace(temporary, path)
+    except (SafetensorError, OSError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write the checkpoint {path}: {error}; make room or choose another place") from error
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

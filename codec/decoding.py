@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bitstream import Limits
 from codec import video
 from codec.atomic import atomic_output, check_output
-from codec.errors import CodecError
+from codec.errors import CodecError, OutputError
 from codec.reader import NervReader
 
 Frames = tuple[int, int | None]  # A:B, B excluded; None: to the end
@@ -50,6 +50,8 @@ def decode(
     for target in (output, features):
         if isinstance(target, str | Path):
             (video.check_target if target is output else check_output)(target, force)
+            if Path(target).exists() and Path(target).samefile(path):
+                raise OutputError(f"{target} is the file to decode: choose another output")
     reader = NervReader(path, device, batch, limits, salvage=skip_damaged)
     if not skip_damaged:
         for problem in reader.file.problems():
@@ -59,7 +61,7 @@ def decode(
     if patch is not None and not (0 <= patch[0] < rows and 0 <= patch[1] < columns):
         raise DecodeError(f"patch {patch[0]},{patch[1]} is not on this file's grid of {rows} rows and {columns} columns")
     if features is not None:
-        _write_features(reader, chosen, features, force)
+        _write_features(reader, chosen, patch, features, force)
     if output is None:
         return len(chosen)
     shown = reader.presentation
@@ -128,14 +130,18 @@ def _counted(
         progress(done, total)
 
 
-def _write_features(reader: NervReader, chosen: list[int], path: str | Path, force: bool) -> None:
+def _write_features(
+    reader: NervReader, chosen: list[int], patch: Patch | None, path: str | Path, force: bool
+) -> None:
     """features float32 [n, patches, D], coords float32 [n, patches, 3], frames int64 [n], teacher str."""
     teacher = reader.header.teacher
     if teacher is None:
         raise DecodeError("this file holds no features: it was encoded without a teacher (--clip)")
     found = np.concatenate([reader.features(run.start, run.stop) for run in _runs(chosen)])
+    coords = reader.coords()[chosen]
+    if patch is not None:
+        number = patch[0] * reader.header.grid[1] + patch[1]
+        found, coords = found[:, number : number + 1], coords[:, number : number + 1]
     name = f"{teacher.model} {teacher.pretrained}"
     with atomic_output(path, force) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file, features=found, coords=reader.coords()[chosen], frames=np.array(chosen), teacher=np.array(name)
-        )
+        np.savez_compressed(file, features=found, coords=coords, frames=np.array(chosen), teacher=np.array(name))

@@ -22,16 +22,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitstream import Header, Quality, Segment, assemble, write_segment
+from bitstream import Header, Limits, Quality, Segment, assemble, write_segment
+from bitstream.header import write_header
 from codec import metrics, video
 from codec.atomic import atomic_output, check_output
 from codec.backend import pick_device
-from codec.errors import CodecError
+from codec.errors import CodecError, OutputError
 from codec.fit import Fitted, Status, fit
 from codec.job import Job
 from codec.logs import Log
 from codec.measure import Measured, measure, split_mean
-from codec.model import DualHeadHNeRV, Geometry
+from codec.model import DualHeadHNeRV, Geometry, largest_map
 from codec.plan import FILE_OVERHEAD, plan, target_bytes
 from codec.reader import NervReader
 from codec.settings import Settings
@@ -39,6 +40,8 @@ from codec.teacher import CLIPManager, load_teacher
 
 SEGMENT_FRAMES = 300  # in one network, where nothing is asked
 SEGMENT_BYTES = 2**31  # of raw frames in one network, likewise
+SIZE_TOLERANCE = 0.15  # of the size asked for, before a warning
+LIMITS = Limits()  # of readers that were not told to take more
 
 Warn = Callable[[str], None]
 
@@ -116,6 +119,8 @@ def encode(
     settings.check()
     output = Path(output)
     check_output(output, force)
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise OutputError(f"{output} is the source itself: choose another output")
     return _Encoding(source, output, settings, pick_device(device), progress, warn).run(force, resume, log_dir, fps)
 
 
@@ -138,37 +143,41 @@ class _Encoding:
         for warning in info.warnings:
             self.warn(warning)
         length = _segment_length(self.settings.source.segment, info)
-        self._enter("teacher")
+        chosen = self.settings.teacher
+        if chosen.clip != "off":
+            self._enter("teacher")
         with self.clock("teacher"):
-            chosen = self.settings.teacher
             teacher = load_teacher(chosen.clip, chosen.clip_model, chosen.clip_pretrained, self.device, warn=self.warn)  # type: ignore[arg-type]
         header = self._header(info, length, teacher)
         key = hashlib.sha256(repr((self.settings, header, info.digest)).encode()).hexdigest()
-        job = Job(self.output, key, resume, force)
 
         coded: list[bytes] = []
         features: list[NDArray[np.float32]] = []
         facts: list[dict[str, Any]] = []
-        with Log(log_dir) as log:
-            for number, frames in enumerate(video.segments(self.source, length, **self.cut)):
-                if teacher is not None:
-                    self._enter("teacher")
-                    with self.clock("teacher"):
-                        place = f"{number * length}+{len(frames)}"
-                        features.append(teacher.features(frames, header.grid, info.digest, place))
-                done = job.finished(number)
-                if done is None:
-                    wanted = features[-1] if features else None
-                    done = self._segment(number, number * length, frames, wanted, header, job, log)
-                    job.finish(number, *done)
-                coded.append(done[0])
-                facts.append(done[1])
+        with Job(self.output, key, resume, force) as job:
+            with Log(log_dir) as log:
+                for number, frames in enumerate(video.segments(self.source, length, **self.cut)):
+                    if teacher is not None:
+                        self._enter("teacher")
+                        with self.clock("teacher"):
+                            place = f"{number * length}+{len(frames)}"
+                            features.append(teacher.features(frames, header.grid, info.digest, place))
+                    done = job.finished(number)
+                    if done is None:
+                        wanted = features[-1] if features else None
+                        done = self._segment(number, number * length, frames, wanted, header, job, log)
+                        job.finish(number, *done)
+                    coded.append(done[0])
+                    facts.append(done[1])
 
-        self._enter("check")
-        data, quality, measured = self._check(header, info, coded, features, [f["integers"] for f in facts])
-        with atomic_output(self.output, force) as temporary:
-            temporary.write_bytes(data)
-        job.remove()
+            self._enter("check")
+            data, quality, measured = self._check(header, info, coded, features, [f["integers"] for f in facts])
+            with atomic_output(self.output, force) as temporary:
+                temporary.write_bytes(data)
+            job.remove()
+        asked = target_bytes(self.settings, info.frames, info.height, info.width)
+        if asked and abs(len(data) / asked - 1) > SIZE_TOLERANCE:
+            self.warn(f"the file has {len(data):,} bytes where {round(asked):,} were asked for")
         self.clock.seconds["total"] = time.perf_counter() - started
         return self._report(info, header, data, quality, measured, facts)
 
@@ -183,16 +192,17 @@ class _Encoding:
         clip_dim = teacher.identity.dim if teacher else 0
         try:
             arch = plan(settings, geometry, clip_dim, size and size * length / info.frames)
-            fitting = DualHeadHNeRV(arch, geometry) if settings.model.fc_hw else None
+            with torch.device("meta"):
+                model = DualHeadHNeRV(arch, geometry)
         except ValueError as error:
             raise EncodeError(str(error)) from error
-        if fitting is not None and fitting.map != fitting.fc_hw:
-            (h, w), (fit_h, fit_w) = fitting.fc_hw, fitting.map
+        if settings.model.fc_hw and model.map != model.fc_hw:
+            (h, w), (fit_h, fit_w) = model.fc_hw, model.map
             self.warn(
-                f"fc_hw {h}_{w} makes maps larger than the {fitting.tile[0]}x{fitting.tile[1]} patch: they are resized down "
+                f"fc_hw {h}_{w} makes maps larger than the {model.tile[0]}x{model.tile[1]} patch: they are resized down "
                 f"to {fit_h}_{fit_w}; --fc-hw {fit_h}_{fit_w} fits, with fewer weights"
             )
-        return Header(
+        header = Header(
             frames=info.frames,
             height=info.height,
             width=info.width,
@@ -206,6 +216,8 @@ class _Encoding:
             teacher=teacher.identity if teacher else None,
             split=settings.source.split,
         )
+        _check_readable(header, model)  # now, not after hours of training
+        return header
 
     def _segment(
         self,
@@ -280,15 +292,19 @@ class _Encoding:
             with self.clock("decode_features"):
                 found = reader.features()
             measured = Measured(measured.psnr, measured.ms_ssim, metrics.cosine(found, np.concatenate(features)))
-        split = header.split
+        segment = reader.file.index[0].frames
+
+        def mean(values: NDArray[np.float64] | None, part: str) -> float | None:
+            return split_mean(values, header.split, part, segment)
+
         quality = Quality(
-            psnr=split_mean(measured.psnr, split, "all"),
-            ms_ssim=split_mean(measured.ms_ssim, split, "all"),
-            clip_sim=split_mean(measured.clip_sim, split, "all"),
-            train_psnr=split_mean(measured.psnr, split, "train"),
-            val_psnr=split_mean(measured.psnr, split, "val"),
-            train_clip_sim=split_mean(measured.clip_sim, split, "train"),
-            val_clip_sim=split_mean(measured.clip_sim, split, "val"),
+            psnr=mean(measured.psnr, "all"),
+            ms_ssim=mean(measured.ms_ssim, "all"),
+            clip_sim=mean(measured.clip_sim, "all"),
+            train_psnr=mean(measured.psnr, "train"),
+            val_psnr=mean(measured.psnr, "val"),
+            train_clip_sim=mean(measured.clip_sim, "train"),
+            val_clip_sim=mean(measured.clip_sim, "val"),
         )
         return assemble(header, coded, info.timestamps, quality), quality, measured
 
@@ -361,20 +377,44 @@ class _Watcher:
         if self._features is not None:
             found = torch.cat([model.frame_features(t) for t in numbers]).cpu().numpy()
             similarity = metrics.cosine(found, self._features)
-        found_scores = {
-            "train_psnr": split_mean(measured.psnr, self._split, "train"),
-            "val_psnr": split_mean(measured.psnr, self._split, "val"),
-            "ms_ssim": split_mean(measured.ms_ssim, self._split, "all"),
-            "train_clip_sim": split_mean(similarity, self._split, "train"),
-            "val_clip_sim": split_mean(similarity, self._split, "val"),
+        means = {
+            name: split_mean(values, self._split, part, len(self._frames))
+            for name, values, part in (
+                ("train_psnr", measured.psnr, "train"),
+                ("val_psnr", measured.psnr, "val"),
+                ("ms_ssim", measured.ms_ssim, "all"),
+                ("train_clip_sim", similarity, "train"),
+                ("val_clip_sim", similarity, "val"),
+            )
         }
-        scores = {k: v for k, v in found_scores.items() if v is not None}
+        scores = {name: mean for name, mean in means.items() if mean is not None}
         self._progress.evaluated(epoch, scores)
         if self._log.active:
             self._log.scalars(scores, self._prefix, epoch)
             middle = len(self._frames) // 2
             shown = model.frames(torch.tensor([middle], device=self._device))[0].cpu().numpy()
             self._log.picture(shown, self._frames[middle], model.geometry.grid, self._prefix, epoch)
+
+
+def _check_readable(header: Header, model: DualHeadHNeRV) -> None:
+    """Raise EncodeError where no file can hold the header, or readers would refuse the file without higher limits."""
+    try:
+        write_header(header)
+    except ValueError as error:
+        raise EncodeError(f"no .nerv file can hold this: {error}") from error
+    sizes = {
+        "frames": header.frames,
+        "height": header.height,
+        "width": header.width,
+        "values": sum(p.numel() for p in model.parameters()),
+        "activations": largest_map(model.arch, model.geometry),
+    }
+    for name, size in sizes.items():
+        if size > (limit := getattr(LIMITS, name)):
+            raise EncodeError(
+                f"{size:,} {name} are more than the {limit:,} that readers take: use smaller frames (--resize-list), "
+                "shorter segments (--segment) or a narrower network (--fc-dim, --bpp)"
+            )
 
 
 def _training(fitted: Fitted) -> dict[str, Any]:
@@ -393,7 +433,7 @@ def _fingerprint(segment: Segment) -> str:
 def _segment_length(asked: int | None, info: video.SourceInfo) -> int:
     """Frames per segment, all alike but for the last: a short rest would cost a network of its own."""
     most = asked or max(1, min(SEGMENT_FRAMES, SEGMENT_BYTES // (3 * info.height * info.width)))
-    return most if asked else -(-info.frames // -(-info.frames // most))
+    return min(asked, info.frames) if asked else -(-info.frames // -(-info.frames // most))
 
 
 def _fitting_grid(grid: tuple[int, int], height: int, width: int, warn: Warn) -> tuple[int, int]:

@@ -31,12 +31,15 @@ from codec.embeddings import LatentEmbedding
 from codec.losses import LOSSES, feature_loss, pixel_loss
 from codec.model import DualHeadHNeRV, Geometry, freeze_norms, stays_float32
 from codec.optim import optimizers, parse_schedule
-from codec.quantize import Quantizer, estimated_bits, part_of
+from codec.quantize import Quantizer, estimated_bits, part_of, sensitivities
 from codec.settings import Settings
 from codec.tiles import Tiles
 
 CHECKPOINT_SECONDS = 60.0
 STATUS_SECONDS = 1.0
+SENSITIVITY_TILES = 16  # that the cost of quantization errors is measured on
+GAIN_OCTAVES = (-40.0, 10.0)  # between which the common gain of all steps is searched
+GAIN_HALVINGS = 14
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class Trainer:
         self.frozen = self.pruned = False
         self.step = 0
         self.elapsed = 0.0  # seconds of training so far
-        self.loss_psnr = float("nan")
+        self._last: tuple[Tensor, Tensor, Tensor | None] | None = None  # cells, target and mask of the last step
         self._step_function: Callable[..., tuple[Tensor, Tensor]] = self._losses
         if settings.train.compile:
             self._step_function = self._compiled(warn)
@@ -293,17 +296,30 @@ class Trainer:
             model.embedding.latents.data[:, index] = self.encoder(self.tiles.pixels(index)).transpose(0, 1)
 
     def _fitting_quantizer(self) -> Quantizer:
-        """The quantizer of the settings, its steps made finer or coarser together so that the target size is met."""
+        """The quantizer of the settings; where a size is asked for and training goes on, the one that meets it."""
         rate = self.settings.rate
         parameters = self._masked()
         if self.target_bytes is None or rate.qat_at >= 1:
             return Quantizer(parameters, rate)
-        low, high = -1.0, 2.0  # powers of two of the gain
-        for _ in range(7):
+        sensitivity = sensitivities(self._gradients())
+        low, high = GAIN_OCTAVES
+        for _ in range(GAIN_HALVINGS):
             middle = (low + high) / 2
-            size = self._coded_size(Quantizer(parameters, rate, 2**middle))
+            size = self._coded_size(Quantizer(parameters, rate, sensitivity, 2**middle))
             low, high = (middle, high) if size > self.target_bytes else (low, middle)
-        return Quantizer(parameters, rate, 2**high)
+        return Quantizer(parameters, rate, sensitivity, 2**high)
+
+    def _gradients(self) -> Iterator[dict[str, Tensor]]:
+        """Gradients of the loss on single tiles, spread evenly over the segment."""
+        spread = torch.linspace(0, len(self.train_tiles) - 1, SENSITIVITY_TILES).round().long()
+        parameters = dict(self.model.named_parameters())
+        for index in self.train_tiles[spread.unique()].to(self.device).split(1):
+            target, mask = self.tiles.cells[index], self.tiles.masks(index)
+            loss, _, features = self._losses(self.tiles.coords[index], target, mask, None)
+            if features is not None and self.features is not None:
+                loss = loss + self.settings.train.clip_loss_weight * feature_loss(features, self.features[index])
+            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            yield {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(parameters.items(), found, strict=True)}
 
     def _masked(self) -> dict[str, Tensor]:
         named = self.model.named_parameters()
@@ -348,10 +364,12 @@ class Trainer:
         return Fitted(tensors, self.epoch, self.step, frames, self.elapsed)
 
     def _status(self) -> Status:
-        cells, target, mask = self._last
-        error = (cells.detach().clamp(0, 1) * 255 - target).square()
-        mse = float(error.mean() if mask is None else error[mask.expand_as(error)].mean())
-        psnr = 10 * float(np.log10(255**2 / max(mse, 1e-9)))
+        psnr = float("nan")  # of a training that had ended before it was resumed
+        if self._last is not None:
+            cells, target, mask = self._last
+            error = (cells.detach().clamp(0, 1) * 255 - target).square()
+            mse = float(error.mean() if mask is None else error[mask.expand_as(error)].mean())
+            psnr = 10 * float(np.log10(255**2 / max(mse, 1e-9)))
         parameters = self._masked()
         bits = estimated_bits(self.quantizer or Quantizer(parameters, self.settings.rate), parameters)
         fraction = min(self.progress(), 1.0)

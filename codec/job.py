@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from codec.checkpoint import CheckpointError
@@ -18,7 +19,7 @@ from codec.errors import OutputError
 
 
 class Job:
-    """One interrupted or running encode.
+    """One interrupted or running encode: a context that leaves its directory behind only if there is work in it.
 
     key: stands for source and settings. Raises OutputError where another encode's state is in the way, CheckpointError
     where `resume` finds one with another key.
@@ -39,13 +40,22 @@ class Job:
             self.path.mkdir(exist_ok=True)
             _write(self.path / "job.json", json.dumps({"key": key}).encode())
         except OSError as error:
+            if not resume:
+                self.remove()
             raise OutputError(f"cannot keep checkpoints in {self.path}: {error.strerror}") from error
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if [entry.name for entry in self.path.glob("*")] == ["job.json"]:
+            self.remove()
 
     def _check(self, key: str) -> None:
         try:
             found = json.loads((self.path / "job.json").read_text())["key"]
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{self.path} is damaged ({error}): start again with --force") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(error) from error
         if found != key:
             raise CheckpointError(
                 f"{self.path} was made from another source or with other settings: "
@@ -57,16 +67,26 @@ class Job:
         return self.path / f"training_{number}.safetensors"
 
     def finish(self, number: int, payload: bytes, facts: dict[str, Any]) -> None:
-        """Keep a coded segment and what is to be known of it; its training is no longer needed."""
-        _write(self._segment(number).with_suffix(".json"), json.dumps(facts).encode())
-        _write(self._segment(number), payload)
+        """Keep a coded segment and what is to be known of it; its training is no longer needed. Raises OutputError."""
+        try:
+            _write(self._segment(number).with_suffix(".json"), json.dumps(facts).encode())
+            _write(self._segment(number), payload)
+        except OSError as error:
+            raise OutputError(f"cannot keep segment {number} in {self.path}: {error.strerror}; make room") from error
         self.training(number).unlink(missing_ok=True)
 
     def finished(self, number: int) -> tuple[bytes, dict[str, Any]] | None:
         """Inverse of `finish`; None where segment `number` is not yet done."""
         if not self._segment(number).exists():
             return None
-        return self._segment(number).read_bytes(), json.loads(self._segment(number).with_suffix(".json").read_text())
+        try:
+            facts = json.loads(self._segment(number).with_suffix(".json").read_text())
+            return self._segment(number).read_bytes(), facts
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> CheckpointError:
+        return CheckpointError(f"{self.path} is damaged ({error}): start again with --force")
 
     def _segment(self, number: int) -> Path:
         return self.path / f"segment_{number}.nervseg"
@@ -78,5 +98,8 @@ class Job:
 
 def _write(path: Path, data: bytes) -> None:
     temporary = path.with_suffix(".partial")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

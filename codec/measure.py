@@ -45,10 +45,15 @@ def measure(
     return Measured(np.concatenate(psnr), np.concatenate(similarity) if similarity else None)
 
 
-def split_mean(values: NDArray[np.float64] | None, split: tuple[int, int, int], part: str) -> float | None:
-    """Mean over the frames of `part` ("train", "val" or "all") of a data split a, b, c; None for no frames."""
+def split_mean(
+    values: NDArray[np.float64] | None, split: tuple[int, int, int], part: str, segment: int
+) -> float | None:
+    """Mean over the frames of `part` ("train", "val" or "all") of a data split a, b, c; None for no frames.
+
+    segment: frames per network; the split counts from the first frame of each.
+    """
     if values is None:
         return None
-    place = np.arange(len(values)) % split[2]
+    place = np.arange(len(values)) % segment % split[2]
     chosen = values[{"train": place < split[0], "val": place >= split[1], "all": place >= 0}[part]]
     return float(chosen.mean()) if len(chosen) else None

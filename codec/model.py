@@ -21,8 +21,19 @@ from torch import Tensor, nn
 
 from bitstream import Architecture
 from codec import patches
-from codec.blocks import ChannelAffine, NeRVBlock, PixelShuffleUp, Span
-from codec.embeddings import GridEmbedding, GridSpec, LatentEmbedding, LatentSpec, PositionalEmbedding, parse_embed
+from codec.blocks import ACTIVATIONS, CONV_TYPES, NORMS, ChannelAffine, NeRVBlock, PixelShuffleUp, Span
+from codec.embeddings import (
+    GridEmbedding,
+    GridSpec,
+    LatentEmbedding,
+    LatentSpec,
+    PositionalEmbedding,
+    PositionalSpec,
+    parse_embed,
+)
+
+BATCH_VALUES = 2**26  # in the largest map of the tiles computed at once
+OUTPUTS = ("tanh", "sigmoid")  # of the RGB head, beside a number to add
 
 
 @dataclass(frozen=True)
@@ -76,18 +87,51 @@ def stage_widths(arch: Architecture) -> list[int]:
     return widths
 
 
+def largest_map(arch: Architecture, geometry: Geometry) -> int:
+    """Values in the largest map that one tile passes through: what decoding takes in memory, a few times over."""
+    height, width = first_map(arch, geometry)
+    spec = parse_embed(arch.embed)
+    sizes = [arch.fc_dim * height * width]
+    if isinstance(spec, GridSpec):
+        sizes.append(sum(level.channels for level in spec.levels) * height * width)
+    elif isinstance(spec, PositionalSpec):
+        sizes.append(arch.fc_dim * math.prod(arch.fc_hw))
+    widths = stage_widths(arch)
+    for stride, channels in zip(arch.dec_strds, map(max, pairwise(widths)), strict=True):
+        height, width = height * stride, width * stride
+        sizes.append(channels * height * width * (4 if arch.conv_type == "convnext" else 1))
+    return max(*sizes, 3 * height * width * arch.head_strd**2)
+
+
+def check_layers(conv_type: str, act: str, norm: str, ks: tuple[int, ...], out_bias: str) -> None:
+    """Raise ValueError for a value that no layer has."""
+    for name, value, known in (("conv_type", conv_type, CONV_TYPES), ("act", act, ACTIVATIONS), ("norm", norm, NORMS)):
+        if value not in known:
+            raise ValueError(f"{name} '{value}' is unknown: choose from {', '.join(known)}")
+    if not all(k % 2 for k in ks):
+        raise ValueError(f"ks {'_'.join(map(str, ks))}: kernel sizes must be odd")
+    try:
+        finite = out_bias in OUTPUTS or math.isfinite(float(out_bias))
+    except ValueError:
+        finite = False
+    if not finite:
+        raise ValueError(f"out_bias '{out_bias}' is neither {', '.join(OUTPUTS)} nor a number")
+
+
 class DualHeadHNeRV(nn.Module):
     """The network of one segment. Parameters are float32 while training; decoding may cast them.
 
-    Raises ValueError where the architecture cannot cover the geometry.
+    Raises ValueError where the architecture is none, or cannot cover the geometry.
     """
 
     def __init__(self, arch: Architecture, geometry: Geometry) -> None:
         super().__init__()
+        check_layers(arch.conv_type, arch.act, arch.norm, arch.ks, arch.out_bias)
         self.arch, self.geometry = arch, geometry
         self.memory_format = torch.channels_last
         self.tile = tile_size(arch, geometry)
         self.map = first_map(arch, geometry)
+        self.tile_batch = max(1, BATCH_VALUES // largest_map(arch, geometry))
         self.fc_hw = arch.fc_hw if any(arch.fc_hw) else self.map
         spec = parse_embed(arch.embed)
         if self.fc_hw[0] < self.map[0] or self.fc_hw[1] < self.map[1]:
@@ -200,15 +244,16 @@ class DualHeadHNeRV(nn.Module):
 
     def frames(self, t: Tensor) -> Tensor:
         """Frame numbers int64 [B] -> uint8 [B, height, width, 3]."""
-        rgb = self.rgb(self.trunk(self.tile_coords(t)))
+        coords = self.tile_coords(t).split(self.tile_batch)
+        tiles = torch.cat([to_uint8(self.rgb(self.trunk(c))) for c in coords])
         if isinstance(self.embedding, GridEmbedding):
-            return to_uint8(rgb)
-        tiles = to_uint8(rgb).unflatten(0, (len(t), self.geometry.patches))
-        return _join(tiles, self.geometry)
+            return tiles
+        return _join(tiles.unflatten(0, (len(t), self.geometry.patches)), self.geometry)
 
     def frame_features(self, t: Tensor) -> Tensor:
         """Frame numbers int64 [B] -> float32 [B, patches, D]; the RGB head does not run."""
-        return self.features(self.trunk(self.tile_coords(t))).reshape(len(t), self.geometry.patches, -1)
+        coords = self.tile_coords(t).split(self.tile_batch)
+        return torch.cat([self.features(self.trunk(c)) for c in coords]).reshape(len(t), self.geometry.patches, -1)
 
     def tile_coords(self, t: Tensor) -> Tensor:
         """Coordinates of all tiles of frames t, frame by frame: float32 [B * tiles of a frame, 3]."""

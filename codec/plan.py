@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from bitstream import Architecture, Part
-from codec.embeddings import GridLevel, GridSpec, LatentSpec, parse_embed
+from codec.embeddings import GridLevel, GridSpec, parse_embed
 from codec.model import DualHeadHNeRV, Geometry, first_map, freeze_norms
 from codec.quantize import part_of
 from codec.settings import RateSettings, Settings
@@ -50,8 +50,6 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
     if embed is None:
         embed = str(_grids(geometry, (size or 0) * EMBED_SHARE * 8 / bits_per_value(settings.rate)[Part.EMBEDDING]))
     spec = parse_embed(embed)
-    if model.fc_hw is not None and isinstance(spec, GridSpec | LatentSpec):
-        raise ValueError(f"fc_hw sizes the stem of a pe embedding; {embed} has a map of its own: leave fc_hw out")
     tile = (geometry.height, geometry.width) if isinstance(spec, GridSpec) else geometry.patch
     strides = model.dec_strds or fitting_strides(*tile)
     arch = Architecture(

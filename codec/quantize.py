@@ -6,7 +6,7 @@ Names and order of a network's tensors are those of `named_parameters`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -27,20 +27,28 @@ def part_of(name: str) -> Part:
 
 
 class Quantizer:
-    """Step indices for every parameter of a network, uint8 [C], C = 1 for vectors.
+    """Step indices for every parameter of a network: uint8 [C], C = 1 for vectors.
 
-    A channel's step is its largest magnitude divided by 2 ** (bits - 1), times `gain`, rounded to the table and
-    large enough that no integer passes 127 in magnitude.
+    A channel's step is its largest magnitude divided by 2 ** (bits - 1), as HNeRV quantizes; or, where sensitivities are
+    given, `gain` / sqrt(sensitivity): what a step costs in distortion is then alike everywhere (see `sensitivities`).
+    Either way it is rounded to the table, and large enough that no integer passes 127 in magnitude.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], rate: RateSettings, gain: float = 1.0) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        rate: RateSettings,
+        sensitivity: Mapping[str, np.ndarray] | None = None,
+        gain: float = 1.0,
+    ) -> None:
         bits = {Part.WEIGHT: rate.weight_bits, Part.EMBEDDING: rate.embed_bits, Part.CLIP: rate.clip_bits}
         indices: dict[str, np.ndarray] = {}
         for name, p in parameters.items():
-            vector = p.ndim == 1
-            levels = 2.0 ** ((BIAS_BITS if vector else bits[part_of(name)]) - 1)
             peak = _channels(p).abs().amax(1).cpu().numpy().astype(np.float64)
-            wanted = peak / levels * (1.0 if vector else gain)
+            if sensitivity is None:
+                wanted = peak / 2.0 ** ((BIAS_BITS if p.ndim == 1 else bits[part_of(name)]) - 1)
+            else:
+                wanted = np.minimum(gain / np.sqrt(sensitivity[name]), 4 * peak)  # past 2 x peak all is zero
             indices[name] = nearest_step_index(np.maximum(wanted, peak / (LARGEST - 1)))
         self._set(indices, parameters)
 
@@ -74,11 +82,28 @@ class Quantizer:
         return tuple(tensors)
 
 
-def dequantize(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:
-    """Load integers into a network in place: value = integer x step.
+def sensitivities(gradients: Iterable[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
+    """How much a parameter's error costs: the mean squared gradient of each channel, float64 [C], over several batches.
 
-    Raises MalformedChunk where they are not the tensors of this network.
+    The diagonal of the empirical Fisher information stands in for that of the Hessian (LeCun et al., 1990): for a fixed
+    number of bits distortion is least where step ** 2 x sensitivity is the same for all.
     """
+    total: dict[str, np.ndarray] = {}
+    for batch in gradients:
+        for name, gradient in batch.items():
+            total[name] = total.get(name, 0.0) + _channels(gradient).square().mean(1).cpu().numpy().astype(np.float64)
+    return {name: value + 1e-3 * value.mean() + 1e-30 for name, value in total.items()}
+
+
+def dequantize(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:
+    """Load integers into a network in place: value = integer x step. See `check_tensors`."""
+    for p, tensor in zip(model.parameters(), tensors, strict=True):
+        steps = torch.from_numpy(step(tensor.steps)).view(-1, *[1] * (tensor.values.ndim - 1))
+        p.data.copy_((torch.from_numpy(tensor.values.astype(np.float32)) * steps).view(p.shape))
+
+
+def check_tensors(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:
+    """Raise MalformedChunk where integers are not those of a network, which may lie on the meta device."""
     named = list(model.named_parameters())
     if len(named) != len(tensors):
         raise MalformedChunk(f"the segment holds {len(tensors)} tensors, the network of the header has {len(named)}")
@@ -89,8 +114,6 @@ def dequantize(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:
                 f"tensor {name} of the network is {part_of(name).name} {shape}, "
                 f"the file holds {tensor.part.name} {tensor.values.shape}"
             )
-        steps = torch.from_numpy(step(tensor.steps)).view(-1, *[1] * (len(shape) - 1))
-        p.data.copy_((torch.from_numpy(tensor.values.astype(np.float32)) * steps).view(p.shape))
 
 
 def estimated_bits(quantizer: Quantizer, parameters: Mapping[str, Tensor]) -> float:

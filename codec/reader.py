@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import overload
@@ -14,21 +15,21 @@ from torch.utils.data import Dataset
 
 from bitstream import Header, Limits, MalformedChunk
 from bitstream import Reader as FileReader
-from codec.patches import coords
 from codec.backend import pick_device, pick_dtype
-from codec.model import DualHeadHNeRV, Geometry, freeze_norms
-from codec.quantize import dequantize
+from codec.model import DualHeadHNeRV, Geometry, freeze_norms, largest_map, tile_size
+from codec.patches import coords
+from codec.quantize import check_tensors, dequantize
 from codec.video import Presentation
 
-BATCH_PIXELS = 2**20  # of the frames decoded together where no batch is given
+BATCH_VALUES = 2**22  # in the largest map of the frames decoded together, where no batch is given
 SEGMENTS_HELD = 2  # networks kept in memory
 
 
 class NervReader:
     """A .nerv file as a sequence of frames.
 
-    path: a file, or its bytes. device: see `codec.backend.pick_device`. batch: frames decoded together, None for about a
-    megapixel. salvage: read what is intact of a damaged file; frames in `lost` are then missing.
+    path: a file, or its bytes. device: see `codec.backend.pick_device`. batch: frames decoded together, None for about
+    as many as make a megapixel. salvage: read what is intact of a damaged file; frames in `lost` are then missing.
     Raises BitstreamError for a damaged file, OSError where it cannot be read.
     """
 
@@ -43,9 +44,17 @@ class NervReader:
         self.file = FileReader(path, limits, salvage)
         self.device = device if isinstance(device, torch.device) else pick_device(device)
         self.dtype = pick_dtype(self.device)
-        header = self.header
-        self.batch = batch or max(1, BATCH_PIXELS // (header.height * header.width))
+        self.batch = batch or max(1, BATCH_VALUES // self._values_of_a_frame(limits))
         self._network = lru_cache(SEGMENTS_HELD)(self._load)
+
+    def _values_of_a_frame(self, limits: Limits) -> int:
+        """Values in the largest map of the network, for all tiles of a frame. LimitExceeded, MalformedChunk."""
+        arch, geometry = self.header.architecture, self.geometry(len(self))
+        with _describing():
+            values = largest_map(arch, geometry)
+            whole = tile_size(arch, geometry) == (geometry.height, geometry.width)
+        limits.check("activations", values)
+        return values * (1 if whole else geometry.patches)
 
     @property
     def header(self) -> Header:
@@ -72,12 +81,10 @@ class NervReader:
 
     def _load(self, number: int) -> DualHeadHNeRV:
         segment = self.file.segment(number)
-        try:
-            with torch.device("meta"):  # no memory, no random numbers: every parameter comes from the file
-                model = DualHeadHNeRV(self.header.architecture, self.geometry(segment.frames))
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise MalformedChunk(f"the header describes no network: {error}") from error
-        freeze_norms(model)
+        with _describing(), torch.device("meta"):  # no memory, no random numbers: every parameter comes from the file
+            model = DualHeadHNeRV(self.header.architecture, self.geometry(segment.frames))
+            freeze_norms(model)
+        check_tensors(segment.tensors, model)
         model.to_empty(device="cpu")
         dequantize(segment.tensors, model)
         return model.to(self.device).eval().cast(self.dtype)
@@ -102,9 +109,9 @@ class NervReader:
         return self[t : t + 1][0]
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
-        """Frames start..stop-1 in batches, uint8 [n, H, W, 3]; memory is bounded by a batch and a segment."""
-        stop = len(self) if stop is None else stop
-        return (frames for _, frames in self._batches(range(start, stop), lambda model, t: model.frames(t)))
+        """Frames start..stop-1, as a slice, in batches uint8 [n, H, W, 3]; memory is bounded by a batch and a segment."""
+        chosen = range(len(self))[start:stop]
+        return (frames for _, frames in self._batches(chosen, lambda model, t: model.frames(t)))
 
     def patch(self, t: int, row: int, column: int) -> NDArray[np.uint8]:
         """One patch of frame t, uint8 [h, w, 3]; nothing else is decoded. IndexError for one that is not there."""
@@ -126,7 +133,11 @@ class NervReader:
         if not self.header.architecture.clip_dim:
             raise ValueError("this file holds no features: it was encoded without a CLIP head (--clip off)")
         chosen = range(len(self))[start:stop]
-        return np.concatenate([f for _, f in self._batches(chosen, lambda model, t: model.frame_features(t))])
+        rows, columns = self.header.grid
+        out = np.empty((len(chosen), rows * columns, self.header.architecture.clip_dim), np.float32)
+        for place, found in self._batches(chosen, lambda model, t: model.frame_features(t)):
+            out[place : place + len(found)] = found
+        return out
 
     def coords(self) -> NDArray[np.float32]:
         """(t, row, column) of every patch, in the order of `features`: float32 [frames, patches, 3], each in [0, 1]."""
@@ -144,6 +155,15 @@ class NervReader:
                 t = torch.tensor(batch, device=self.device) - entry.start
                 yield place, run(self.network(number), t).cpu().numpy()
             place += len(batch)
+
+
+@contextmanager
+def _describing() -> Iterator[None]:
+    """Whatever keeps a header from being a network, as an error of the file."""
+    try:
+        yield
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise MalformedChunk(f"the header describes no network: {error}") from error
 
 
 class NervDataset(Dataset[dict[str, torch.Tensor]]):

@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from codec.blocks import ACTIVATIONS, CONV_TYPES, NORMS
+from codec.blocks import CONV_TYPES
 from codec.embeddings import parse_embed
 from codec.losses import LOSSES
+from codec.model import check_layers
 from codec.optim import parse_schedule
 
 
@@ -99,18 +100,24 @@ class Settings:
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
 
     def override(self, **values: Any) -> Settings:
-        """A copy with fields of any group replaced by name (`epochs=3`, `grid=(1, 1)`); None values are left out.
+        """A copy with fields of any group replaced by name (`epochs=3`, `grid=(1, 1)`).
 
-        Raises TypeError for a name that no group has, ValueError for a value out of range.
+        A None value is left out; () makes a field None, as where a preset crops and nothing is to be cropped.
+        One of SIZE_SETTINGS takes the place of whichever the preset has. Raises TypeError for a name that no group has,
+        ValueError for a value out of range and for values that contradict each other.
         """
         groups = {g: {f.name for f in fields(getattr(self, g))} for g in GROUPS}
+        given = {name: None if value == () else value for name, value in values.items() if value is not None}
+        if {"epochs", "minutes"} <= given.keys():
+            raise ValueError("epochs and minutes both set how long training takes: give one of them")
+        if any(name in given for name in SIZE_SETTINGS):
+            given = dict.fromkeys(SIZE_SETTINGS) | given
         changed: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
+        for name, value in given.items():
             group = next((g for g in GROUPS if name in groups[g]), None)
             if group is None:
                 raise TypeError(f"no setting is called '{name}'")
-            if value is not None:
-                changed.setdefault(group, {})[name] = value
+            changed.setdefault(group, {})[name] = value
         result = replace(self, **{g: replace(getattr(self, g), **v) for g, v in changed.items()})
         result.check()
         return result
@@ -124,15 +131,12 @@ class Settings:
         for name, value, allowed in (
             ("loss", train.loss, LOSSES),
             ("optimizer", train.optimizer, ("adam", "muon")),
-            ("act", model.act, ACTIVATIONS),
-            ("norm", model.norm, NORMS),
             ("conv_type (encoder)", model.conv_type[0], CONV_TYPES),
-            ("conv_type (decoder)", model.conv_type[1], CONV_TYPES),
             ("clip", self.teacher.clip, ("on", "auto", "off")),
         ):
             if value not in allowed:
                 raise ValueError(f"{name} '{value}' is unknown: choose from {', '.join(allowed)}")
-        for name, number, low, high in (
+        for name, numbers, low, high in (
             ("epochs", train.epochs, 1, 10**6),
             ("batch_size", train.batch_size, 1, 10**6),
             ("lr", train.lr, 1e-9, 10.0),
@@ -154,35 +158,38 @@ class Settings:
             ("lower_width", model.lower_width, 1, 8192),
             ("clip_rank", model.clip_rank, 1, 4096),
             ("head_strd", model.head_strd, 1, 16),
-            ("grid", min(source.grid), 1, 64),
-            ("grid", max(source.grid), 1, 64),
-            ("crop_list", source.crop and min(source.crop), 1, 2**16),
+            ("grid", source.grid, 1, 64),
+            ("crop_list", source.crop, 1, 2**16),
+            ("resize_list", source.resize, 1, 2**14),
+            ("fc_hw", model.fc_hw, 1, 4095),
+            ("dec_strds", model.dec_strds, 1, 16),
+            ("num_blks (encoder)", model.num_blks[0], 0, 64),
+            ("num_blks (decoder)", model.num_blks[1:], 1, 64),
+            ("ks", model.ks, 0, 63),
             ("reduce", 1 if model.reduce == -1 else model.reduce, 0.1, 16),
         ):
-            if number is not None and not low <= number <= high:
-                raise ValueError(f"{name} {number} is out of range: from {low} to {high}")
-        if rate.bpp is not None and rate.size is not None:
-            raise ValueError("bpp and size both set the file's size: give one of them")
-        if (rate.bpp is not None or rate.size is not None) and model.fc_dim is not None:
-            raise ValueError("fc_dim sets the width, bpp and size choose it: give one of them")
+            for number in numbers if isinstance(numbers, tuple) else (numbers,):
+                if number is not None and not low <= number <= high:
+                    raise ValueError(f"{name} {number} is out of range: from {low} to {high}")
+        sizes = [n for n, v in zip(SIZE_SETTINGS, (rate.bpp, rate.size, model.fc_dim), strict=True) if v is not None]
+        if len(sizes) > 1:
+            raise ValueError(f"{' and '.join(sizes)} all set the file's size: give one of them")
+        encoder_ks, *decoder_ks = model.ks  # HNeRV's 0 for the encoder stands for 1
+        check_layers(model.conv_type[1], model.act, model.norm, (encoder_ks or 1, *decoder_ks), model.out_bias)
+        if model.fc_hw is not None and (model.embed is None or not model.embed.startswith("pe_")):
+            raise ValueError("fc_hw sizes the stem of a pe embedding, the others have a map of their own: give fc_hw auto")
         if model.dec_strds is not None and len(model.num_blks) not in (2, 1 + len(model.dec_strds)):
             raise ValueError(
                 f"num_blks names {len(model.num_blks) - 1} decoder stages, dec_strds {len(model.dec_strds)}: "
                 "give one number for all, or one for each"
             )
-        if model.dec_strds is not None and not all(1 <= s <= 16 for s in model.dec_strds):
-            raise ValueError(f"dec_strds {' '.join(map(str, model.dec_strds))}: each must be from 1 to 16")
         a, b, c = source.split
         if not 0 < a <= b <= c:
             raise ValueError(f"data_split {a}_{b}_{c} must rise: of every c frames a train, those from b on validate")
-        if model.out_bias not in ("tanh", "sigmoid"):
-            try:
-                float(model.out_bias)
-            except ValueError:
-                raise ValueError(f"out_bias '{model.out_bias}' is neither tanh, sigmoid nor a number") from None
 
 
 GROUPS = ("model", "train", "rate", "source", "teacher")
+SIZE_SETTINGS = ("bpp", "size", "fc_dim")  # each alone decides how large the file becomes
 
 HNERV_MODEL = ModelSettings(
     embed="hnerv_16",

@@ -1,8 +1,18 @@
 """Fixtures that more than one directory of tests uses."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.tiny_clip import TinyClip, write_tiny_clip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the cache of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NVCODEC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
