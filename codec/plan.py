@@ -1,4 +1,4 @@
-"""From settings and a target size to a network: strides, feature grids and widths (HNeRV's modelsize idea, in bytes)."""
+"""From settings and a target size to a network: strides, grids and widths (HNeRV's modelsize idea, in bytes)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from codec.quantize import part_of
 from codec.settings import RateSettings, Settings
 
 # Strides of HNeRV's released configurations and their shorter forms, by what they multiply to.
-HNERV_STRIDES = ((5, 4, 4, 2, 2), (5, 4, 3, 2, 2), (5, 3, 3, 2, 2), (5, 4, 2, 2, 2), (5, 4, 2, 2), (5, 3, 2, 2), (5, 2, 2, 2), (5, 2, 2), (5, 2))
+HNERV_STRIDES = (
+    (5, 4, 4, 2, 2),
+    (5, 4, 3, 2, 2),
+    (5, 3, 3, 2, 2),
+    (5, 4, 2, 2, 2),
+    (5, 4, 2, 2),
+    (5, 3, 2, 2),
+    (5, 2, 2, 2),
+    (5, 2, 2),
+    (5, 2),
+)
 WIDEST = 1024  # fc_dim
 EMBED_SHARE = 0.5  # of the target size, for feature grids
 # Feature grids: share of the values, frames a plane (0: one plane for the segment), fewest and most channels

@@ -7,13 +7,16 @@ Names and order of a network's tensors are those of `named_parameters`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bitstream import MalformedChunk, Part, QuantizedTensor, nearest_step_index, step
-from codec.settings import RateSettings
+
+if TYPE_CHECKING:
+    from codec.settings import RateSettings
 
 LARGEST = 127  # of an integer's magnitude in the file
 BIAS_BITS = 8.0
@@ -29,8 +32,8 @@ def part_of(name: str) -> Part:
 class Quantizer:
     """Step indices for every parameter of a network: uint8 [C], C = 1 for vectors.
 
-    A channel's step is its largest magnitude divided by 2 ** (bits - 1), as HNeRV quantizes; or, where sensitivities are
-    given, `gain` / sqrt(sensitivity): what a step costs in distortion is then alike everywhere (see `sensitivities`).
+    A channel's step is its largest magnitude divided by 2 ** (bits - 1), as HNeRV quantizes; or, where sensitivities
+    are given, `gain` / sqrt(sensitivity): what a step costs in distortion is then alike everywhere (see `sensitivities`).
     Either way it is rounded to the table, and large enough that no integer passes 127 in magnitude.
     """
 
@@ -49,7 +52,10 @@ class Quantizer:
                 wanted = peak / 2.0 ** ((BIAS_BITS if p.ndim == 1 else bits[part_of(name)]) - 1)
             else:
                 wanted = np.minimum(gain / np.sqrt(sensitivity[name]), 4 * peak)  # past 2 x peak all is zero
-            indices[name] = nearest_step_index(np.maximum(wanted, peak / (LARGEST - 1)))
+            if not np.isfinite(peak).all():
+                raise ValueError("training diverged, weights are no longer finite: try a lower learning rate (--lr)")
+            # a channel of zeros, as pruning can leave it, takes the smallest step there is
+            indices[name] = nearest_step_index(np.maximum(wanted, np.maximum(peak / (LARGEST - 1), float(step(0)))))
         self._set(indices, parameters)
 
     @classmethod

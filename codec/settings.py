@@ -42,7 +42,7 @@ class TrainSettings:
 
     epochs: int = 100
     minutes: float | None = None  # train for this long instead of a number of epochs
-    batch_size: int = 32  # patches a step; grids train on whole frames, at least one
+    batch_size: int = 16  # patches a step; grids train on whole frames, at least one
     lr: float = 0.01
     lr_type: str = "cosine_0.1_1_0.1"
     optimizer: str = "muon"
@@ -61,11 +61,11 @@ class RateSettings:
     bpp: float | None = None  # target, bits per pixel of the whole file
     size: int | None = None  # target, bytes of the whole file
     prune: float = 0.0  # share of the weights set to zero
-    weight_bits: float = 6.0  # a step is this many bits below a channel's largest value
-    embed_bits: float = 5.0
+    weight_bits: float = 5.0  # a step is this many bits below a channel's largest value
+    embed_bits: float = 4.0
     clip_bits: float = 5.0
     prune_at: float = 0.5  # share of training after which weights are pruned
-    qat_at: float = 0.8  # share of training after which it goes on quantized; 1: quantize at the end only
+    qat_at: float = 0.7  # share of training after which it goes on quantized; 1: quantize at the end only
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,18 @@
 from collections.abc import Iterator
 
 import pytest
+import torch
 
+from codec.encoding import encode
+from codec.settings import PRESETS
+from tests.samples import Encoded, moving_frames, write_images
 from tests.tiny_clip import TinyClip, write_tiny_clip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny networks gain nothing from more threads, and results are then the same from run to run."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +29,25 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> TinyClip:
     """Files of a tiny teacher, loaded through the same path as a user's."""
     return write_tiny_clip(tmp_path_factory.mktemp("tiny_clip"))
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory, tiny_clip: TinyClip) -> Encoded:
+    """Twelve frames of odd size in three segments, with features; the last row and column of patches are smaller."""
+    folder = tmp_path_factory.mktemp("encoded")
+    frames = moving_frames(12, 45, 63)
+    source = write_images(folder / "frames", frames)
+    settings = PRESETS["fast"].override(
+        fc_dim=8,
+        epochs=30,
+        segment=5,
+        split=(2, 2, 3),
+        clip="on",
+        clip_model=tiny_clip.model,
+        clip_pretrained=tiny_clip.pretrained,
+    )
+    report = encode(source, folder / "clip.nerv", settings, device="cpu")
+    return Encoded(folder / "clip.nerv", source, frames, report)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
