@@ -429,12 +429,16 @@ class Trainer:
                 self.encoder.load_state_dict(groups["encoder"])
             for i, optimizer in enumerate(self.optimizers):
                 own = optimizer.state_dict()
+                moved = [p for group in optimizer.param_groups for p in group["params"]]
                 for name, tensor in groups.get("optimizer", {}).items():
                     number, parameter, key = name.split(".")
                     if int(number) == i:
-                        own["state"].setdefault(int(parameter), {})[key] = tensor
+                        p = moved[int(parameter)]
+                        # laid out in memory as the parameter is: fused optimisers go through both side by side
+                        like = torch.empty_like(p).copy_(tensor) if tensor.shape == p.shape else tensor
+                        own["state"].setdefault(int(parameter), {})[key] = like
                 optimizer.load_state_dict(own)
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, LookupError, ValueError) as error:
             raise checkpoint.CheckpointError(
                 "the checkpoint belongs to another network: give the settings it was made with, or --force a new start"
             ) from error

@@ -30,7 +30,9 @@ class LossMix:
     @property
     def smallest_side(self) -> int:
         """Pixels that a tile needs at least each way for this mix to be defined."""
-        return 2 * 2 ** (MS_SSIM_SCALES - 1) + 1 if self.ms_ssim else 1
+        if self.ms_ssim:
+            return 2 * 2 ** (MS_SSIM_SCALES - 1) + 1
+        return 2 if self.ssim else 1
 
 
 LOSSES = {

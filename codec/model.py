@@ -93,7 +93,8 @@ def largest_map(arch: Architecture, geometry: Geometry) -> int:
     spec = parse_embed(arch.embed)
     sizes = [arch.fc_dim * height * width]
     if isinstance(spec, GridSpec):
-        sizes.append(sum(level.channels for level in spec.levels) * height * width)
+        planes = (math.ceil(geometry.height / v.space) * math.ceil(geometry.width / v.space) for v in spec.levels)
+        sizes.append(sum(v.channels * max(cells, height * width) for v, cells in zip(spec.levels, planes, strict=True)))
     elif isinstance(spec, PositionalSpec):
         sizes.append(arch.fc_dim * math.prod(arch.fc_hw))
     widths = stage_widths(arch)

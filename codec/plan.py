@@ -8,23 +8,27 @@ from dataclasses import replace
 import torch
 
 from bitstream import Architecture, Part
-from codec.embeddings import GridLevel, GridSpec, parse_embed
+from codec.embeddings import GridLevel, GridSpec, LatentSpec, parse_embed
 from codec.model import DualHeadHNeRV, Geometry, first_map, freeze_norms
 from codec.quantize import part_of
 from codec.settings import RateSettings, Settings
 
-# Strides of HNeRV's released configurations and their shorter forms, by what they multiply to.
+# Strides of HNeRV's released configurations and their shorter forms; its latents have 2 x 4 cells.
 HNERV_STRIDES = (
+    (5, 4, 4, 3, 2),
+    (5, 4, 3, 3, 2),
     (5, 4, 4, 2, 2),
     (5, 4, 3, 2, 2),
     (5, 3, 3, 2, 2),
-    (5, 4, 2, 2, 2),
+    (5, 4, 3, 2),
+    (5, 3, 3, 2),
     (5, 4, 2, 2),
     (5, 3, 2, 2),
     (5, 2, 2, 2),
     (5, 2, 2),
     (5, 2),
 )
+HNERV_CELLS = 8
 WIDEST = 1024  # fc_dim
 EMBED_SHARE = 0.5  # of the target size, for feature grids
 # Feature grids: share of the values, frames a plane (0: one plane for the segment), fewest and most channels
@@ -41,11 +45,14 @@ def target_bytes(settings: Settings, frames: int, height: int, width: int) -> fl
     return None if rate.bpp is None or settings.model.fc_dim is not None else rate.bpp * frames * height * width / 8
 
 
-def bits_per_value(rate: RateSettings) -> dict[Part, float]:
-    """Coded bits of one value, side information included, before the steps are fitted to a target; measured."""
+def bits_per_value(rate: RateSettings, latents: bool) -> dict[Part, float]:
+    """Coded bits of one value, side information included, before the steps are fitted to a target; measured.
+
+    latents: of the `hnerv` embedding, which spread over their range; most values of a feature grid are small.
+    """
     return {
         Part.WEIGHT: max(0.5, (rate.weight_bits - 0.7) * (1 - 0.9 * rate.prune)),
-        Part.EMBEDDING: max(0.5, rate.embed_bits - 1.5),
+        Part.EMBEDDING: max(0.5, rate.embed_bits - (0.4 if latents else 1.5)),
         Part.CLIP: max(0.5, rate.clip_bits - 0.7),
     }
 
@@ -58,7 +65,8 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
     model = settings.model
     embed = model.embed
     if embed is None:
-        embed = str(_grids(geometry, (size or 0) * EMBED_SHARE * 8 / bits_per_value(settings.rate)[Part.EMBEDDING]))
+        bits = bits_per_value(settings.rate, False)[Part.EMBEDDING]
+        embed = str(_grids(geometry, 8 * (size or 0) * EMBED_SHARE / bits))
     spec = parse_embed(embed)
     tile = (geometry.height, geometry.width) if isinstance(spec, GridSpec) else geometry.patch
     strides = model.dec_strds or fitting_strides(*tile)
@@ -95,19 +103,20 @@ def expected_bytes(arch: Architecture, geometry: Geometry, rate: RateSettings) -
     with torch.device("meta"):
         model = DualHeadHNeRV(arch, geometry)
     freeze_norms(model)
-    bits = bits_per_value(rate)
+    bits = bits_per_value(rate, isinstance(parse_embed(arch.embed), LatentSpec))
     return FILE_OVERHEAD + sum(p.numel() * bits[part_of(n)] for n, p in model.named_parameters()) / 8
 
 
 def fitting_strides(height: int, width: int) -> tuple[int, ...]:
-    """HNeRV's strides that pad a tile least; of equals, those that leave the smallest latent."""
+    """The strides of HNeRV's that leave a latent of about its size, and pad a tile little."""
 
-    def padded(strides: tuple[int, ...]) -> tuple[float, int]:
+    def misfit(strides: tuple[int, ...]) -> float:
         stride = math.prod(strides)
-        area = math.ceil(height / stride) * math.ceil(width / stride) * stride**2
-        return round(area / (height * width), 1), -stride
+        cells = math.ceil(height / stride) * math.ceil(width / stride)
+        padded = cells * stride**2 / (height * width)
+        return padded * math.sqrt(max(cells / HNERV_CELLS, HNERV_CELLS / cells))
 
-    return min(HNERV_STRIDES, key=padded)
+    return min(HNERV_STRIDES, key=misfit)
 
 
 def _grids(geometry: Geometry, values: float) -> GridSpec:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from codec.settings import RateSettings
 
 LARGEST = 127  # of an integer's magnitude in the file
+TABLE_RATIO = 2 ** (1 / 16)  # of a step size to the table's nearest, at most
 BIAS_BITS = 8.0
 
 
@@ -55,7 +56,8 @@ class Quantizer:
             if not np.isfinite(peak).all():
                 raise ValueError("training diverged, weights are no longer finite: try a lower learning rate (--lr)")
             # a channel of zeros, as pruning can leave it, takes the smallest step there is
-            indices[name] = nearest_step_index(np.maximum(wanted, np.maximum(peak / (LARGEST - 1), float(step(0)))))
+            least = np.maximum(peak * TABLE_RATIO / LARGEST, float(step(0)))
+            indices[name] = nearest_step_index(np.maximum(wanted, least))
         self._set(indices, parameters)
 
     @classmethod
