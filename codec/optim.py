@@ -14,11 +14,12 @@ class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised (Jordan et al., 2024): every direction of a weight matrix moves equally far.
 
     Takes tensors of two or more dimensions; a convolution's weight [out, in, k, k] counts as the matrix
-    [out, in * k * k].
+    [out, in * k * k]. weight_decay: share of lr by which a step shrinks the weights; without it they grow until the
+    training diverges, since every step moves them equally far however large they are.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -32,6 +33,7 @@ class Muon(torch.optim.Optimizer):
                 momentum = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
                 update = p.grad.lerp(momentum, group["momentum"]).flatten(1)  # Nesterov
                 scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(orthogonalise(update).view_as(p), alpha=-group["lr"] * scale)
 
 

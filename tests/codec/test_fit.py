@@ -262,13 +262,15 @@ def test_features_are_learned_once_the_warm_up_is_over() -> None:
 def test_a_training_shorter_than_its_warm_up_learns_features_in_its_second_half() -> None:
     features = np.zeros((6, 8, 5), np.float32)
     features[..., 2] = 1
-    chosen = settings(epochs=24, pixel_loss_warmup_epochs=50)
-    fitted = train(chosen, features=features)
-    model = DualHeadHNeRV(plan(chosen, GEOMETRY, 5, None), GEOMETRY)
-    dequantize(fitted.tensors, model)
-    with torch.no_grad():
-        found = model.frame_features(torch.arange(6)).numpy()
-    assert metrics.cosine(found, features).mean() > 0.9
+
+    def similarity(**changes: Any) -> float:
+        chosen = settings(epochs=16, pixel_loss_warmup_epochs=50, **changes)
+        model = DualHeadHNeRV(plan(chosen, GEOMETRY, 5, None), GEOMETRY)
+        dequantize(train(chosen, features=features).tensors, model)
+        with torch.no_grad():
+            return float(metrics.cosine(model.frame_features(torch.arange(6)).numpy(), features).mean())
+
+    assert similarity() > similarity(clip_loss_weight=0) + 0.3
 
 
 def test_a_loss_that_tiles_are_too_small_for_is_refused() -> None:
