@@ -23,8 +23,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "hardswish": nn.Hardswish,
 }
 NORMS = ("none", "bn", "in")
-CONV_TYPES = ("pshuffel", "conv", "interpolate", "convnext", "residual")
-
 Span = tuple[int, int]  # cells [lo, hi) along one axis
 
 
@@ -130,44 +128,40 @@ class InstanceNorm(nn.InstanceNorm2d):
         return x if x.shape[-2:] == (1, 1) else super().forward(x)
 
 
-UPSAMPLERS: dict[str, type[PixelShuffleUp] | type[TransposedUp] | type[InterpolateUp]] = {
+UPSAMPLERS: dict[str, type[PixelShuffleUp | TransposedUp | InterpolateUp]] = {
     "pshuffel": PixelShuffleUp,
     "conv": TransposedUp,
     "interpolate": InterpolateUp,
 }
+RESIDUAL_LAYERS: dict[str, type[ConvNeXtLayer | ResidualLayer]] = {"convnext": ConvNeXtLayer, "residual": ResidualLayer}
+CONV_TYPES = (*UPSAMPLERS, *RESIDUAL_LAYERS)
 
 
 class NeRVBlock(nn.Module):
     """Upsample by `stride`, normalise, activate (HNeRV, Chen et al., CVPR 2023, figure 2).
 
-    conv_type `convnext` and `residual` keep their layers' names: they upsample as `pshuffel` where the
-    stride or the width changes, and add one residual layer of their kind.
+    conv_type `convnext` or `residual`: a layer of that kind where neither size nor width changes, not activated; else as
+    `pshuffel`.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, stride: int, ks: int, conv_type: str, act: str, norm: str
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, ks: int, conv_type: str, act: str, norm: str) -> None:
         super().__init__()
         self.stride = stride
-        layered = conv_type in ("convnext", "residual")
-        self.up: nn.Module = nn.Identity()
-        if not layered or stride > 1 or inputs != outputs:
-            self.up = UPSAMPLERS.get(conv_type, PixelShuffleUp)(inputs, outputs, stride, ks)
+        self.act: nn.Module = nn.Identity()
+        self.body: ConvNeXtLayer | ResidualLayer | PixelShuffleUp | TransposedUp | InterpolateUp
+        if conv_type in RESIDUAL_LAYERS and stride == 1 and inputs == outputs:
+            self.body = RESIDUAL_LAYERS[conv_type](outputs, ks)
+        else:
+            self.body = UPSAMPLERS.get(conv_type, PixelShuffleUp)(inputs, outputs, stride, ks)
+            self.act = ACTIVATIONS[act]()
         self.norm: nn.Module = nn.Identity()
         if norm == "bn":
             self.norm = nn.BatchNorm2d(outputs)
         elif norm == "in":
             self.norm = InstanceNorm(outputs)
-        self.act = ACTIVATIONS[act]() if not isinstance(self.up, nn.Identity) else nn.Identity()
-        self.layer: nn.Module = nn.Identity()
-        if layered:
-            self.layer = (ConvNeXtLayer if conv_type == "convnext" else ResidualLayer)(outputs, ks)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(self.act(self.norm(self.up(x))))
+        return self.act(self.norm(self.body(x)))
 
     def needs(self, lo: int, hi: int) -> Span:
-        for part in (self.layer, self.up):
-            if not isinstance(part, nn.Identity):
-                lo, hi = part.needs(lo, hi)  # type: ignore[operator]
-        return lo, hi
+        return self.body.needs(lo, hi)

@@ -36,6 +36,7 @@ from codec.settings import Settings
 from codec.tiles import Tiles
 
 CHECKPOINT_SECONDS = 60.0
+FRAMES_A_STEP = 2  # where no batch size is given
 STATUS_SECONDS = 1.0
 SENSITIVITY_TILES = 16  # that the cost of quantization errors is measured on
 GAIN_OCTAVES = (-40.0, 10.0)  # between which the common gain of all steps is searched
@@ -136,7 +137,7 @@ class Trainer:
         self.features = None if features is None else self._tile_features(features)
         self.train_tiles = self._train_tiles()
         whole = self.tiles.per_frame < geometry.patches
-        batch = settings.train.batch_size
+        batch = settings.train.batch_size or FRAMES_A_STEP * geometry.patches
         self.batch = max(1, batch // geometry.patches) if whole else batch
         self.optimizers = self._optimizers()
         self.masks: dict[str, Tensor] = {}

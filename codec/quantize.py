@@ -34,7 +34,7 @@ class Quantizer:
     """Step indices for every parameter of a network: uint8 [C], C = 1 for vectors.
 
     A channel's step is its largest magnitude divided by 2 ** (bits - 1), as HNeRV quantizes; or, where sensitivities
-    are given, `gain` / sqrt(sensitivity): what a step costs in distortion is then alike everywhere (see `sensitivities`).
+    are given, `gain` / sqrt(sensitivity): a step then costs the same distortion everywhere (see `sensitivities`).
     Either way it is rounded to the table, and large enough that no integer passes 127 in magnitude.
     """
 

@@ -42,7 +42,7 @@ class TrainSettings:
 
     epochs: int = 100
     minutes: float | None = None  # train for this long instead of a number of epochs
-    batch_size: int = 16  # patches a step; grids train on whole frames, at least one
+    batch_size: int | None = None  # patches a step; None: those of two frames; grids train on whole frames
     lr: float = 0.01
     lr_type: str = "cosine_0.1_1_0.1"
     optimizer: str = "muon"

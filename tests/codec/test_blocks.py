@@ -62,7 +62,7 @@ def test_what_is_needed_stays_near(conv_type: str) -> None:
 @pytest.mark.parametrize("conv_type", ["convnext", "residual"])
 def test_layered_blocks_add_to_what_passes_through(conv_type: str) -> None:
     layer = block(conv_type, 1, 3, outputs=3)
-    last = list(layer.layer.parameters())[-2:]
+    last = list(layer.body.parameters())[-2:]
     for p in last:
         p.data.zero_()
     x = torch.rand(1, 3, 5, 5)
@@ -72,8 +72,8 @@ def test_layered_blocks_add_to_what_passes_through(conv_type: str) -> None:
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_activations_are_what_they_are_called(act: str) -> None:
     layer = NeRVBlock(1, 1, 1, 1, "pshuffel", act, "none")
-    layer.up.conv.weight.data.fill_(1.0)  # type: ignore[union-attr,operator]
-    layer.up.conv.bias.data.zero_()  # type: ignore[union-attr,operator]
+    layer.body.conv.weight.data.fill_(1.0)  # type: ignore[union-attr,operator]
+    layer.body.conv.bias.data.zero_()  # type: ignore[union-attr,operator]
     known = {
         "relu": nn.functional.relu,
         "leaky": nn.functional.leaky_relu,

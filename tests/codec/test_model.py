@@ -42,7 +42,7 @@ def network(arch: Architecture = ARCH, geometry: Geometry = GEOMETRY, dtype: tor
     for name, p in net.named_parameters():
         if name.startswith("embedding."):
             p.data = torch.randn_like(p)
-    net.rgb_head.conv.weight.data *= 2
+    net.rgb_head.conv.weight.data *= 3
     if arch.norm == "bn":
         net.train()
         net(net.tile_coords(torch.arange(geometry.frames)))
@@ -234,3 +234,18 @@ def test_all_known_layers_are_taken() -> None:
     for conv_type in CONV_TYPES:
         for norm in NORMS:
             check_layers(conv_type, "relu", norm, (1, 3), "-0.25")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("embed", ["grid_3.8.1", "pe_1.25_12", "hnerv_3"])
+def test_a_patch_costs_a_part_of_its_frame(embed: str) -> None:
+    """A corner of a 2x4 grid takes an eighth of the cells, and a halo where layers look past the patch."""
+    net = network(replace(ARCH, embed=embed), Geometry(1, 180, 320, (2, 4)))
+    computed: list[int] = []
+    for module in (net.stem, *net.stages, net.rgb_head):
+        module.register_forward_hook(lambda module, inputs, output: computed.append(output.numel()))
+    net.frames(torch.tensor([0]))
+    whole = sum(computed)
+    computed.clear()
+    net.patch(torch.tensor([0]), 0, 0)
+    assert sum(computed) < 0.2 * whole
