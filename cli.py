@@ -309,7 +309,7 @@ def encode(
     \b
     nvcodec encode video.mp4 -o v.nerv --preset fast --bpp 0.05
     nvcodec encode frames/ -o v.nerv --preset reference --epochs 30
-    nvcodec encode video.mp4 -o v.nerv --clip on --clip-pretrained weights.safetensors
+    nvcodec encode video.mp4 -o v.nerv --clip on --clip-pretrained weights.pt
     """
     if report and Path(report).resolve() == Path(output).resolve():
         raise click.UsageError("--report and --output name the same file")

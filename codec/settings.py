@@ -216,9 +216,9 @@ REFERENCE_MODEL = ModelSettings(
 )
 
 PRESETS = {
-    "fast": Settings("fast", train=TrainSettings(epochs=70), rate=RateSettings(bpp=0.05)),
-    "medium": Settings("medium", train=TrainSettings(epochs=300), rate=RateSettings(bpp=0.05)),
-    "slow": Settings("slow", train=TrainSettings(epochs=1200), rate=RateSettings(bpp=0.05)),
+    "fast": Settings("fast", train=TrainSettings(epochs=110), rate=RateSettings(bpp=0.04)),
+    "medium": Settings("medium", train=TrainSettings(epochs=300), rate=RateSettings(bpp=0.04)),
+    "slow": Settings("slow", train=TrainSettings(epochs=1200), rate=RateSettings(bpp=0.04)),
     "hnerv": Settings(
         "hnerv",
         model=HNERV_MODEL,

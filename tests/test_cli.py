@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import resource
 import signal
 import subprocess
@@ -296,7 +296,6 @@ def test_a_real_clip(tmp_path: Path) -> None:
     wanted = np.stack(list(video.frames(source, resize=(36, 64))))
     found = np.stack(list(video.frames(tmp_path / "out.mp4")))
     assert metrics.psnr(found, wanted).mean() == pytest.approx(report["psnr"], abs=0.5)
-    assert "compare with what was encoded" in refused("verify", tmp_path / "v.nerv", "--against", source)
 
 
 # Interrupted
@@ -358,11 +357,8 @@ def test_an_interrupt_outside_of_training(frames_dir: Path, tmp_path: Path, monk
 
 
 def no_frames(folder: Path) -> Path:
-    with av.open(str(folder / "empty.mkv"), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height = stream.width = 16
-        container.start_encoding()
-    return folder / "empty.mkv"
+    (folder / "empty.y4m").write_bytes(b"YUV4MPEG2 W16 H16 F25:1 Ip C444\n")
+    return folder / "empty.y4m"
 
 
 def only_sound(folder: Path) -> Path:
@@ -379,9 +375,11 @@ def text(folder: Path) -> Path:
     return folder / "notes.mp4"
 
 
-def cut_off(folder: Path) -> Path:
+def damaged(folder: Path) -> Path:
     path = write_video(folder / "v.mkv", moving_frames(8, 48, 64))
-    path.write_bytes(path.read_bytes()[:-3000])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    path.write_bytes(data)
     return path
 
 
@@ -402,7 +400,7 @@ BAD_SOURCES: list[tuple[Callable[[Path], Path], str]] = [
     (text, "is not a video that can be read"),
     (no_frames, "has no frames"),
     (only_sound, "holds only sound; give a file with a video stream"),
-    (cut_off, "cannot be decoded"),
+    (damaged, "cannot be decoded"),
     (without_images, "there are no images in "),
     (of_two_sizes, "002.png is 24x41 (height x width), but 000.png is 24x40"),
 ]
@@ -585,8 +583,8 @@ def test_what_the_file_does_not_hold(encoded: Encoded, frames_dir: Path, tmp_pat
 
 def test_limits_can_be_raised_and_lowered(encoded: Encoded, tmp_path: Path) -> None:
     for words in (("info",), ("verify",), ("decode", "-o", tmp_path / "out.mp4")):
-        message = refused(words[0], encoded.path, *words[1:], "--limit", "frames=3")
-        assert message.startswith("the file declares frames = 12, over the limit of 3; if you trust it, raise the limit: --limit")
+        said = run(words[0], encoded.path, *words[1:], "--limit", "frames=3", code=1).output
+        assert "the file declares frames = 12, over the limit of 3; if you trust it, raise the limit: --limit" in said
         run(words[0], encoded.path, *words[1:], "--limit", "frames=12", "--limit", "width=63")
 
 
@@ -618,12 +616,15 @@ def test_verify_decodes_every_frame(encoded: Encoded) -> None:
     result = run("verify", encoded.path)
     assert result.stdout == f"{encoded.path}: intact, 12 frames decoded\n"
     result = run("verify", encoded.path, "--against", encoded.source)
-    assert result.stdout.startswith(f"{encoded.path}: intact, 12 frames decoded, PSNR {encoded.report['psnr']:.1f}")
+    found = re.fullmatch(r".*: intact, 12 frames decoded, PSNR ([0-9.]+) dB\n", result.stdout)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(encoded.report["psnr"], abs=0.02)
 
 
 def test_verify_against_something_else(encoded: Encoded, clip: Path, tmp_path: Path) -> None:
     message = refused("verify", encoded.path, "--against", clip)
     assert "has 6 frames of 24x40" in message
+    assert "compare with what was encoded" in message
     assert "no such file" in refused("verify", encoded.path, "--against", tmp_path / "none.mp4")
 
 
@@ -701,9 +702,4 @@ def test_the_commands_are_listed() -> None:
     shown = run("--help").stdout
     for command in ("encode", "decode", "info", "verify"):
         assert f"\n  {command} " in shown
-    assert "..." not in shown, "each says in a line what it does"
-
-
-def test_leftovers_of_the_environment_do_not_matter() -> None:
-    assert "nvcodec" in run("-h").stdout
-    assert os.environ.get("NVCODEC_CACHE"), "tests keep to a cache of their own"
+    assert "..." not in shown.split("Commands:")[1], "each says in a line what it does"
