@@ -348,10 +348,19 @@ def read_options(command: T) -> T:
 
 @main.command(context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("path", type=click.Path())
-@click.option("-o", "--output", metavar="OUTPUT", help=".mp4, .mkv, .y4m, a directory for PNGs (ending in /), or - for a pipe.")
-@click.option("--frames", type=Parsed("A:B", frame_range), default=(0, None), help="Only these frames: 10:20, 10:, :20, or 10.")
+@click.option(
+    "-o", "--output", metavar="OUTPUT", help=".mp4, .mkv, .y4m, a directory for PNGs (ending in /), or - for a pipe."
+)
+@click.option(
+    "--frames", type=Parsed("A:B", frame_range), default=(0, None), help="Only these frames: 10:20, 10:, :20, or 10."
+)
 @click.option("--patch", type=Parsed("R,C", numbers(2)), help="Only this patch of every frame: row,column, from 0.")
-@click.option("--features", type=click.Path(), metavar="FILE", help="Write CLIP features, coordinates and the teacher's name to this .npz.")
+@click.option(
+    "--features",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write CLIP features, coordinates and the teacher's name to this .npz.",
+)
 @click.option("--crf", type=click.IntRange(0, 51), metavar="N", help="Quality of .mp4 and .mkv: 0, lossless, to 51.")
 @click.option("--pipe-format", type=click.Choice(["rgb24", "y4m"]), help="What -o - writes; rgb24 if not given.")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Frames decoded together.")
@@ -435,7 +444,9 @@ def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
 
 @main.command(context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("path", type=click.Path())
-@click.option("--against", type=click.Path(), metavar="SOURCE", help="The source: measure PSNR and MS-SSIM of the decoded frames.")
+@click.option(
+    "--against", type=click.Path(), metavar="SOURCE", help="The source: measure PSNR and MS-SSIM of the decoded frames."
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @read_options

@@ -24,7 +24,9 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     try:
         # clones: safetensors refuses tensors that share memory, and wants them contiguous
         save_file(
-            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, {"meta": json.dumps(meta)}
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+            temporary,
+            {"meta": json.dumps(meta)},
         )
         os.replace(temporary, path)
     except (SafetensorError, OSError) as error:

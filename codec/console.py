@@ -126,7 +126,9 @@ def described(info: dict[str, Any], path: str) -> str:
         "network": f"{info['parameters']:,} parameters, embed {arch['embed']}, fc_dim {arch['fc_dim']}, "
         f"dec_strds {' '.join(map(str, arch['dec_strds']))}, {arch['conv_type']}",
         "segments": f"{info['segments']}, of {max(info['segment_frames'])} frames at most; patches {grid}",
-        "teacher": f"{teacher['model']} {teacher['pretrained']}, {teacher['dim']} values a patch" if teacher else "none",
+        "teacher": f"{teacher['model']} {teacher['pretrained']}, {teacher['dim']} values a patch"
+        if teacher
+        else "none",
         "quality": f"{_quality(info)}, as the encoder measured it",
     }
     return "\n".join([path, *(f"  {k:9} {v}" for k, v in rows.items())])

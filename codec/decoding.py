@@ -59,7 +59,9 @@ def decode(
     chosen = _chosen(reader, frames, warn)
     rows, columns = reader.header.grid
     if patch is not None and not (0 <= patch[0] < rows and 0 <= patch[1] < columns):
-        raise DecodeError(f"patch {patch[0]},{patch[1]} is not on this file's grid of {rows} rows and {columns} columns")
+        raise DecodeError(
+            f"patch {patch[0]},{patch[1]} is not on this file's grid of {rows} rows and {columns} columns"
+        )
     if features is not None:
         _write_features(reader, chosen, patch, features, force)
     if output is None:
@@ -83,7 +85,9 @@ def _chosen(reader: NervReader, frames: Frames, warn: Callable[[str], None]) -> 
     total = len(reader)
     start, stop = frames[0], total if frames[1] is None else frames[1]
     if not 0 <= start < stop <= total:
-        raise DecodeError(f"frames {start}:{stop} are not in this file of {total} frames: give A:B with 0 <= A < B <= {total}")
+        raise DecodeError(
+            f"frames {start}:{stop} are not in this file of {total} frames: give A:B with 0 <= A < B <= {total}"
+        )
     for run in reader.lost:
         warn(f"frames {run.start}..{run.stop - 1} are lost: their segment is damaged")
     lost = {t for run in reader.lost for t in run}
@@ -130,9 +134,7 @@ def _counted(
         progress(done, total)
 
 
-def _write_features(
-    reader: NervReader, chosen: list[int], patch: Patch | None, path: str | Path, force: bool
-) -> None:
+def _write_features(reader: NervReader, chosen: list[int], patch: Patch | None, path: str | Path, force: bool) -> None:
     """features float32 [n, patches, D], coords float32 [n, patches, 3], frames int64 [n], teacher str."""
     teacher = reader.header.teacher
     if teacher is None:

@@ -342,7 +342,11 @@ class _Encoding:
             "teacher": asdict(header.teacher) if header.teacher else None,
             "device": str(self.device),
             "settings": asdict(self.settings),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__, "nvcodec": _version("nvcodec")},
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "nvcodec": _version("nvcodec"),
+            },
         }
 
 
@@ -444,7 +448,9 @@ def _fitting_grid(grid: tuple[int, int], height: int, width: int, warn: Warn) ->
 
     found = fitting(grid[0], height), fitting(grid[1], width)
     if found != grid:
-        warn(f"a grid of {grid[0]}x{grid[1]} leaves patches of {height}x{width} frames empty: using {found[0]}x{found[1]}")
+        warn(
+            f"a grid of {grid[0]}x{grid[1]} leaves patches of {height}x{width} frames empty: using {found[0]}x{found[1]}"
+        )
     return found
 
 

@@ -1,8 +1,8 @@
 """What an encode has done so far, kept beside the output until it is finished: OUTPUT.ckpt/.
 
-    job.json                 which source and settings it belongs to
-    training_K.safetensors   segment K in training
-    segment_K.nervseg        segment K, coded; its check and what its training took in segment_K.json
+job.json                 which source and settings it belongs to
+training_K.safetensors   segment K in training
+segment_K.nervseg        segment K, coded; its check and what its training took in segment_K.json
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Job:
     def __enter__(self) -> Job:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if [entry.name for entry in self.path.glob("*")] == ["job.json"]:
             self.remove()
 

@@ -227,9 +227,7 @@ class DualHeadHNeRV(nn.Module):
         if isinstance(self.embedding, GridEmbedding):
             rows, columns = self.geometry.grid
             spans = [self.geometry.spans(r, c) for r in range(rows) for c in range(columns)]
-            pooled = [
-                trunk[..., slice(*self._cells(y)), slice(*self._cells(x))].mean((-2, -1)) for y, x in spans
-            ]
+            pooled = [trunk[..., slice(*self._cells(y)), slice(*self._cells(x))].mean((-2, -1)) for y, x in spans]
             return self._clip(torch.stack(pooled, dim=1))
         return self._clip(trunk.mean((-2, -1))[:, None])
 
@@ -284,9 +282,7 @@ class DualHeadHNeRV(nn.Module):
         x = self._embed(coords)
         origin = (0, 0)
         for layer, stride, y_in, x_in in zip(layers, strides, *regions, strict=True):
-            x = layer(
-                x[..., y_in[0] - origin[0] : y_in[1] - origin[0], x_in[0] - origin[1] : x_in[1] - origin[1]]
-            )
+            x = layer(x[..., y_in[0] - origin[0] : y_in[1] - origin[0], x_in[0] - origin[1] : x_in[1] - origin[1]])
             origin = (y_in[0] * stride, x_in[0] * stride)
         s = self.arch.head_strd
         top, left = rows[0] * s - origin[0], columns[0] * s - origin[1]

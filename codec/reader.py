@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -92,10 +91,6 @@ class NervReader:
     def __len__(self) -> int:
         return self.header.frames
 
-    @overload
-    def __getitem__(self, key: int) -> NDArray[np.uint8]: ...
-    @overload
-    def __getitem__(self, key: slice) -> NDArray[np.uint8]: ...
     def __getitem__(self, key: int | slice) -> NDArray[np.uint8]:
         """reader[t]: uint8 [H, W, 3]; reader[a:b]: uint8 [b - a, H, W, 3]. Raises IndexError past the end."""
         if isinstance(key, slice):

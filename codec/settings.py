@@ -177,7 +177,9 @@ class Settings:
         encoder_ks, *decoder_ks = model.ks  # HNeRV's 0 for the encoder stands for 1
         check_layers(model.conv_type[1], model.act, model.norm, (encoder_ks or 1, *decoder_ks), model.out_bias)
         if model.fc_hw is not None and (model.embed is None or not model.embed.startswith("pe_")):
-            raise ValueError("fc_hw sizes the stem of a pe embedding, the others have a map of their own: give fc_hw auto")
+            raise ValueError(
+                "fc_hw sizes the stem of a pe embedding, the others have a map of their own: give fc_hw auto"
+            )
         if model.dec_strds is not None and len(model.num_blks) not in (2, 1 + len(model.dec_strds)):
             raise ValueError(
                 f"num_blks names {len(model.num_blks) - 1} decoder stages, dec_strds {len(model.dec_strds)}: "

@@ -33,7 +33,10 @@ def write_images(folder: Path, frames: NDArray[np.uint8]) -> Path:
 
 
 def write_video(
-    path: Path, frames: NDArray[np.uint8], rate: Fraction = Fraction(25), prepare: Callable[[Any], None] = lambda s: None
+    path: Path,
+    frames: NDArray[np.uint8],
+    rate: Fraction = Fraction(25),
+    prepare: Callable[[Any], None] = lambda s: None,
 ) -> Path:
     """Frames in a video file without loss (4:4:4, qp 0); `prepare` sees the stream before the first of them."""
     with av.open(str(path), "w") as container:

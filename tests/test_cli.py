@@ -221,7 +221,9 @@ def test_the_published_line_runs_on_a_directory_of_frames(tmp_path: Path, tiny_c
     words[words.index("--epochs") + 1] = 2
     words[words.index("--fc_dim") + 1] = 8
     words[words.index("--lower_width") + 1] = 8
-    result = run("encode", source, "-o", tmp_path / "v.nerv", "--preset", "reference", *words, "--json", "--device", "cpu")
+    result = run(
+        "encode", source, "-o", tmp_path / "v.nerv", "--preset", "reference", *words, "--json", "--device", "cpu"
+    )
     report = json.loads(result.stdout)
     assert (report["frames"], report["height"], report["width"], report["grid"]) == (2, 640, 1280, [2, 4])
     assert report["ms_ssim"] is not None
@@ -255,7 +257,9 @@ def test_quiet_leaves_warnings(frames_dir: Path, tmp_path: Path) -> None:
 
 def test_report_info_and_verify_share_their_names(frames_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "v.nerv"
-    result = run("encode", frames_dir, "-o", output, *SMALL, "--data-split", "2_2_3", "--report", tmp_path / "r.json", "--json")
+    result = run(
+        "encode", frames_dir, "-o", output, *SMALL, "--data-split", "2_2_3", "--report", tmp_path / "r.json", "--json"
+    )
     report = json.loads((tmp_path / "r.json").read_text())
     assert json.loads(result.stdout) == report
     names = {"frames", "height", "width", "fps", "bytes", "bpp", "psnr", "psnr_per_frame", "ms_ssim", "clip_sim",
@@ -275,7 +279,9 @@ def test_report_info_and_verify_share_their_names(frames_dir: Path, tmp_path: Pa
 def test_existing_outputs_need_force(frames_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "v.nerv"
     output.write_bytes(b"precious")
-    assert "exists already; choose another name, or replace it with --force" in refused("encode", frames_dir, "-o", output)
+    assert "exists already; choose another name, or replace it with --force" in refused(
+        "encode", frames_dir, "-o", output
+    )
     assert output.read_bytes() == b"precious"
     run("encode", frames_dir, "-o", output, "--force", *SMALL)
     run("decode", output, "-o", tmp_path / "out.mp4", "--quiet")
@@ -457,7 +463,10 @@ WRONG_USAGE: list[tuple[tuple[object, ...], str]] = [
     ((), "Missing argument 'SOURCE'"),
     (("in.mp4",), "Missing option '-o' / '--output'"),
     (("in.mp4", "-o", "v.nerv", "--nonsense", 3), "No such option"),
-    (("in.mp4", "-o", "v.nerv", "--bpp", 0.1, "--size", "3k"), "bpp and size all set the file's size: give one of them"),
+    (
+        ("in.mp4", "-o", "v.nerv", "--bpp", 0.1, "--size", "3k"),
+        "bpp and size all set the file's size: give one of them",
+    ),
     (("in.mp4", "-o", "v.nerv", "--size", "3k", "--fc-dim", 9), "size and fc_dim all set the file's size"),
     (("in.mp4", "-o", "v.nerv", "--epochs", 3, "--minutes", 1), "epochs and minutes both set how long training takes"),
     (("in.mp4", "-o", "v.nerv", "--fc-hw", "3_4"), "fc_hw sizes the stem of a pe embedding"),

@@ -68,7 +68,9 @@ def test_pipes(encoded: Encoded, everything: NDArray[np.uint8], pipe_format: str
         assert near(np.frombuffer(data, np.uint8).reshape(5, 45, 63, 3), everything[3:8])
 
 
-@pytest.mark.parametrize(("frames", "chosen"), [((3, 8), slice(3, 8)), ((10, None), slice(10, 12)), ((6, 7), slice(6, 7))])
+@pytest.mark.parametrize(
+    ("frames", "chosen"), [((3, 8), slice(3, 8)), ((10, None), slice(10, 12)), ((6, 7), slice(6, 7))]
+)
 def test_a_range_of_frames_is_that_slice(
     encoded: Encoded, everything: NDArray[np.uint8], tmp_path: Path, frames: tuple[int, int | None], chosen: slice
 ) -> None:

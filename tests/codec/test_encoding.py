@@ -123,7 +123,9 @@ def test_cropping_and_resizing_come_first(tmp_path: Path, source: Path) -> None:
     report = encode(source, tmp_path / "v.nerv", settings(crop=(20, 30), resize=(10, 15)), device="cpu")
     assert (report["height"], report["width"]) == (10, 15)
     wanted = np.stack(list(video.frames(source, crop=(20, 30), resize=(10, 15))))
-    assert metrics.psnr(NervReader(tmp_path / "v.nerv", "cpu")[:], wanted).mean() == pytest.approx(report["psnr"], abs=0.05)
+    assert metrics.psnr(NervReader(tmp_path / "v.nerv", "cpu")[:], wanted).mean() == pytest.approx(
+        report["psnr"], abs=0.05
+    )
 
 
 def test_a_frame_rate_for_images(tmp_path: Path, source: Path) -> None:
@@ -177,13 +179,17 @@ def test_segments(tmp_path: Path, source: Path, asked: int | None, lengths: list
     assert [e.frames for e in NervReader(tmp_path / "v.nerv").file.index] == lengths
 
 
-def test_long_sources_are_cut_into_segments_of_one_length(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: Path) -> None:
+def test_long_sources_are_cut_into_segments_of_one_length(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: Path
+) -> None:
     monkeypatch.setattr(encoding, "SEGMENT_FRAMES", 5)
     encode(source, tmp_path / "v.nerv", settings(epochs=1), device="cpu")
     assert [e.frames for e in NervReader(tmp_path / "v.nerv").file.index] == [4, 3]
 
 
-def test_frames_of_one_segment_at_a_time_are_held(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_of_one_segment_at_a_time_are_held(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     segments, held, alive = video.segments, [], []
 
     def watched(*arguments: Any, **options: Any) -> Iterator[NDArray[np.uint8]]:
@@ -259,7 +265,9 @@ def test_without_weights_auto_warns_once_on_fails_and_off_is_silent(tmp_path: Pa
 def test_the_clip_term_brings_features_nearer(tmp_path: Path, source: Path, tiny_clip: TinyClip) -> None:
     teacher = {"clip": "on", "clip_model": tiny_clip.model, "clip_pretrained": tiny_clip.pretrained}
     found = [
-        encode(source, tmp_path / f"{weight}.nerv", settings(epochs=15, clip_loss_weight=weight, **teacher), device="cpu")
+        encode(
+            source, tmp_path / f"{weight}.nerv", settings(epochs=15, clip_loss_weight=weight, **teacher), device="cpu"
+        )
         for weight in (0.0, 0.1)
     ]
     assert found[1]["clip_sim"] > found[0]["clip_sim"] + 0.2
@@ -267,7 +275,12 @@ def test_the_clip_term_brings_features_nearer(tmp_path: Path, source: Path, tiny
     assert found[1]["psnr"] > found[0]["psnr"] - 1
     identity = NervReader(tmp_path / "0.1.nerv").header.teacher
     assert identity is not None
-    assert (identity.model, identity.pretrained, identity.dim, len(identity.digest)) == ("tiny", "tiny.safetensors", 32, 16)
+    assert (identity.model, identity.pretrained, identity.dim, len(identity.digest)) == (
+        "tiny",
+        "tiny.safetensors",
+        32,
+        16,
+    )
 
 
 # Nothing lost
@@ -280,7 +293,11 @@ def test_an_interrupted_encode_goes_on_with_the_segment_it_stopped_in(tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         encode(source, output, chosen, progress=Spy(interrupt_at=3), device="cpu")
     assert not output.exists()
-    assert sorted(p.name for p in (tmp_path / "v.nerv.ckpt").iterdir()) == ["job.json", "segment_0.json", "segment_0.nervseg"]
+    assert sorted(p.name for p in (tmp_path / "v.nerv.ckpt").iterdir()) == [
+        "job.json",
+        "segment_0.json",
+        "segment_0.nervseg",
+    ]
     spy = Spy()
     encode(source, output, chosen, progress=spy, resume=True, device="cpu")
     assert [start for start, _, _ in spy.segments] == [3, 6]
@@ -296,7 +313,9 @@ def test_resuming_with_other_settings_or_another_source_is_refused(tmp_path: Pat
     for arguments in ((source, output, settings(segment=3, lr=0.02)), (other, output, settings(segment=3))):
         with pytest.raises(CodecError, match="made from another source or with other settings"):
             encode(*arguments, resume=True, device="cpu")
-    with pytest.raises(OutputError, match="holds an interrupted encode: go on with --resume, or start again with --force"):
+    with pytest.raises(
+        OutputError, match="holds an interrupted encode: go on with --resume, or start again with --force"
+    ):
         encode(source, output, settings(segment=3), device="cpu")
     encode(source, output, settings(segment=4), force=True, device="cpu")
     assert not (tmp_path / "v.nerv.ckpt").exists()

@@ -85,7 +85,9 @@ def same(a: Fitted, b: Fitted) -> bool:
     return all(np.array_equal(x.values, y.values) and np.array_equal(x.steps, y.steps) for x, y in pairs)
 
 
-@pytest.mark.parametrize(("embed", "optimizer", "rate"), [("grid", "muon", 0.01), ("pe", "muon", 0.01), ("hnerv", "adam", 0.005)])
+@pytest.mark.parametrize(
+    ("embed", "optimizer", "rate"), [("grid", "muon", 0.01), ("pe", "muon", 0.01), ("hnerv", "adam", 0.005)]
+)
 def test_training_improves(embed: str, optimizer: str, rate: float) -> None:
     found = []
     for epochs in (1, 30):
@@ -249,7 +251,9 @@ def test_features_are_learned_once_the_warm_up_is_over() -> None:
     trainer = Trainer(plan(chosen, GEOMETRY, 5, None), GEOMETRY, FRAMES, features, chosen, CPU, None)
 
     def head() -> torch.Tensor:
-        return torch.cat([p.detach().flatten() for n, p in trainer.model.named_parameters() if n.startswith("clip_head")])
+        return torch.cat(
+            [p.detach().flatten() for n, p in trainer.model.named_parameters() if n.startswith("clip_head")]
+        )
 
     before = head()
     while trainer.epoch < 2:

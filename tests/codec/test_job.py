@@ -59,7 +59,9 @@ def test_an_interrupted_job_is_in_the_way_of_another(tmp_path: Path) -> None:
     interrupted(output)
     with pytest.raises(OutputError, match=r"v\.nerv\.ckpt holds an interrupted encode: .*--resume.*--force"):
         Job(output, "key", resume=False, force=False)
-    with pytest.raises(CheckpointError, match=r"was made from another source or with other settings.*--resume.*--force"):
+    with pytest.raises(
+        CheckpointError, match=r"was made from another source or with other settings.*--resume.*--force"
+    ):
         Job(output, "other", resume=True, force=False)
     assert Job(output, "other", resume=False, force=True).finished(0) is None
 

@@ -94,7 +94,9 @@ def test_a_mean_is_over_real_pixels(name: str) -> None:
     assert masked.item() == pytest.approx(cropped.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "side"), [("SSIM", 2), ("SSIM", 9), ("Fusion6", 40), ("Fusion10", 33), ("Fusion10", 170)])
+@pytest.mark.parametrize(
+    ("name", "side"), [("SSIM", 2), ("SSIM", 9), ("Fusion6", 40), ("Fusion10", 33), ("Fusion10", 170)]
+)
 def test_windows_shrink_to_fit_small_tiles(name: str, side: int) -> None:
     mix = LOSSES[name]
     prediction, target = pictures(side, side)

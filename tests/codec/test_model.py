@@ -34,7 +34,9 @@ GEOMETRY = Geometry(5, 37, 50, (2, 4))  # patches of 19x13; the last row has 18 
 ONE_LEVEL = 1 / 255
 
 
-def network(arch: Architecture = ARCH, geometry: Geometry = GEOMETRY, dtype: torch.dtype = torch.float32) -> DualHeadHNeRV:
+def network(
+    arch: Architecture = ARCH, geometry: Geometry = GEOMETRY, dtype: torch.dtype = torch.float32
+) -> DualHeadHNeRV:
     """A network with random weights whose output fills the range of pixels."""
     torch.manual_seed(3)
     arch = replace(arch, fc_hw=first_map(arch, geometry) if arch.fc_hw == (1, 1) else arch.fc_hw)
@@ -94,10 +96,7 @@ def test_patches_equal_frames_for_any_size(embed: str, height: int, width: int, 
     assert frames.shape == (2, height, width, 3)
     assert frames.dtype == torch.uint8
     rebuilt = torch.cat(
-        [
-            torch.cat([net.patch(torch.tensor([0, 2]), r, c) for c in range(grid[1])], dim=2)
-            for r in range(grid[0])
-        ],
+        [torch.cat([net.patch(torch.tensor([0, 2]), r, c) for c in range(grid[1])], dim=2) for r in range(grid[0])],
         dim=1,
     )
     assert (rebuilt.int() - frames.int()).abs().max() <= 1
@@ -177,7 +176,9 @@ def test_a_feature_comes_from_its_own_patch() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("out_bias", "wanted"), [("tanh", 0.5 + np.tanh(0.7) / 2), ("sigmoid", 1 / (1 + np.exp(-0.7)))])
+@pytest.mark.parametrize(
+    ("out_bias", "wanted"), [("tanh", 0.5 + np.tanh(0.7) / 2), ("sigmoid", 1 / (1 + np.exp(-0.7)))]
+)
 def test_outputs(out_bias: str, wanted: float) -> None:
     net = network(replace(ARCH, out_bias=out_bias))
     net.rgb_head.conv.weight.data.zero_()

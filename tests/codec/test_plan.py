@@ -45,7 +45,9 @@ def test_features_take_their_share() -> None:
 
 
 def test_what_is_given_is_taken() -> None:
-    settings = PRESETS["fast"].override(fc_dim=33, dec_strds=(2, 3), num_blks=(1, 2, 1), embed="pe_1.25_20", fc_hw=(40, 40))
+    settings = PRESETS["fast"].override(
+        fc_dim=33, dec_strds=(2, 3), num_blks=(1, 2, 1), embed="pe_1.25_20", fc_hw=(40, 40)
+    )
     arch = plan(settings, GEOMETRY, 0, None)
     assert (arch.fc_dim, arch.dec_strds, arch.dec_blks, arch.embed) == (33, (2, 3), (2, 1), "pe_1.25_20")
     assert arch.fc_hw == (40, 40)
@@ -65,9 +67,7 @@ def test_feature_grids_grow_with_the_target() -> None:
         spec = parse_embed(arch.embed)
         assert isinstance(spec, GridSpec)
         assert len(arch.embed) <= 64, "the header's field holds no more"
-        return sum(
-            v.channels * v.planes(96) * math.ceil(360 / v.space) * math.ceil(640 / v.space) for v in spec.levels
-        )
+        return sum(v.channels * v.planes(96) * math.ceil(360 / v.space) * math.ceil(640 / v.space) for v in spec.levels)
 
     assert values(30_000) < values(100_000) < values(300_000)
 
@@ -84,7 +84,9 @@ def test_hnervs_own_size_has_its_own_strides() -> None:
     assert fitting_strides(640, 1280) == (5, 4, 4, 2, 2)
 
 
-@pytest.mark.parametrize("geometry", [Geometry(1, 1, 1, (1, 1)), Geometry(2, 3, 500, (1, 4)), Geometry(300, 64, 48, (2, 4))])
+@pytest.mark.parametrize(
+    "geometry", [Geometry(1, 1, 1, (1, 1)), Geometry(2, 3, 500, (1, 4)), Geometry(300, 64, 48, (2, 4))]
+)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_geometry_has_a_network(geometry: Geometry, preset: str) -> None:
     settings = PRESETS[preset].override(crop=(), fc_hw=(), size=50_000)

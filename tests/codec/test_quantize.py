@@ -86,7 +86,9 @@ def test_where_errors_cost_more_steps_are_finer() -> None:
 
 
 def test_sensitivity_is_the_mean_squared_gradient_of_a_channel() -> None:
-    gradients = [{"stem.weight": torch.full((2, 3, 3, 3), float(g)), "stem.bias": torch.tensor([g, 0.0])} for g in (1, 3)]
+    gradients = [
+        {"stem.weight": torch.full((2, 3, 3, 3), float(g)), "stem.bias": torch.tensor([g, 0.0])} for g in (1, 3)
+    ]
     found = sensitivities(gradients)
     assert found["stem.weight"] == pytest.approx([10, 10], rel=0.01)
     assert found["stem.bias"] == pytest.approx([5], rel=0.01)
@@ -145,7 +147,9 @@ def test_tensors_of_another_network_are_refused() -> None:
     check_tensors(tensors, net)
     with pytest.raises(MalformedChunk, match="the segment holds 4 tensors, the network of the header has 5"):
         check_tensors(tensors[:4], net)
-    with pytest.raises(MalformedChunk, match=r"tensor stem.weight of the network is WEIGHT \(6, 3, 3, 3\).*CLIP \(4, 6\)"):
+    with pytest.raises(
+        MalformedChunk, match=r"tensor stem.weight of the network is WEIGHT \(6, 3, 3, 3\).*CLIP \(4, 6\)"
+    ):
         check_tensors((tensors[0], tensors[3], tensors[2], tensors[1], tensors[4]), net)
     with pytest.raises(MalformedChunk, match="tensor stem.bias of the network is WEIGHT"):
         check_tensors((*tensors[:2], replace(tensors[2], part=Part.CLIP), *tensors[3:]), net)

@@ -194,7 +194,11 @@ HOSTILE: list[tuple[dict[str, Any], type[BitstreamError], str]] = [
     ({"ks": (0, 0)}, MalformedChunk, "describes no network: ks 0_0"),
     ({"ks": (63, 63)}, MalformedChunk, "tensor .* of the network is"),
     ({"out_bias": "x"}, MalformedChunk, "describes no network: out_bias 'x'"),
-    ({"lower_width": 0, "reduce": 64.0, "dec_strds": (1,) * 16, "dec_blks": (1,) * 16}, MalformedChunk, "describes no network: fc_hw"),
+    (
+        {"lower_width": 0, "reduce": 64.0, "dec_strds": (1,) * 16, "dec_blks": (1,) * 16},
+        MalformedChunk,
+        "describes no network: fc_hw",
+    ),
     ({"clip_rank": 65535}, MalformedChunk, "tensor clip_head.0.weight of the network is CLIP"),
     ({"dec_blks": (64, 64), "dec_strds": (1, 2)}, MalformedChunk, "the segment holds .* tensors, the network"),
 ]

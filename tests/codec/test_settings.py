@@ -63,7 +63,12 @@ def test_the_hnerv_preset_is_hnerv_as_published() -> None:
 def test_what_is_given_replaces_the_presets_alone() -> None:
     preset = PRESETS["medium"]
     changed = preset.override(epochs=3, grid=(1, 1), act="relu", clip="off", lr=None)
-    assert (changed.train.epochs, changed.source.grid, changed.model.act, changed.teacher.clip) == (3, (1, 1), "relu", "off")
+    assert (changed.train.epochs, changed.source.grid, changed.model.act, changed.teacher.clip) == (
+        3,
+        (1, 1),
+        "relu",
+        "off",
+    )
     assert changed.train.lr == preset.train.lr
     before, after = asdict(preset), asdict(changed)
     differing = {f"{g}.{k}" for g in before if g != "preset" for k in before[g] if before[g][k] != after[g][k]}

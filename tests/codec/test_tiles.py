@@ -39,7 +39,9 @@ def test_targets_are_the_frames_where_they_are_not_masked(embed: str) -> None:
         assert not mask[h:].any()
         assert not mask[:, w:].any()
         assert torch.equal(tile[:h, :w], torch.from_numpy(np.ascontiguousarray(source)))
-    torch.testing.assert_close(tiles.coords, DualHeadHNeRV(replace(ARCH, embed=embed), GEOMETRY).tile_coords(torch.arange(3)))
+    torch.testing.assert_close(
+        tiles.coords, DualHeadHNeRV(replace(ARCH, embed=embed), GEOMETRY).tile_coords(torch.arange(3))
+    )
     torch.testing.assert_close(tiles.pixels(index), pictures.permute(0, 3, 1, 2).float() / 255)
 
 
