@@ -195,7 +195,7 @@ ENCODE_OPTIONS = (
         (("--grid",), Parsed("RxC", numbers(2)), "Patches: rows x columns, such as 2x4."),
         (("--crop-list", "crop"), Parsed("H_W", crop), "Centre crop: 640_1280; -1 for none."),
         (("--resize-list", "resize"), Parsed("H_W", resize), "Resize: 360_640, or the shorter side; -1 for none."),
-        (("--data-split", "split"), Parsed("A_B_C", numbers(3)), "Of every C frames the first A train, those from B on validate: 18_19_20."),
+        (("--data-split", "split"), Parsed("A_B_C", numbers(3)), "Of every C frames A train, from B on validate."),
         (("--segment",), int, "Frames per network; by default the whole clip up to a sensible length."),
         (("--fps",), Parsed("RATE", rate), "Frame rate of a directory of images: 30 or 30000/1001."),
     )),
@@ -229,7 +229,7 @@ ENCODE_OPTIONS = (
         (("--fc-hw",), Parsed("H_W", fc_hw), "Height and width of a pe stem's map: auto, or 9_16."),
         (("--dec-strds",), Parsed("LIST", numbers()), "Upsampling of each stage: '5 3 2 2 2'."),
         (("--num-blks",), Parsed("ENC_DEC", blocks), "Blocks per stage: 1_1, or one for each decoder stage 1_1_2."),
-        (("--conv-type",), Parsed("ENC DEC", conv_types), "Of encoder and decoder: 'convnext pshuffel'; also conv, interpolate, residual."),
+        (("--conv-type",), Parsed("ENC DEC", conv_types), "Two of convnext, pshuffel, conv, interpolate, residual."),
         (("--reduce",), float, "Each stage divides the channels by this; -1: by the root of its stride."),
         (("--lower-width",), int, "Fewest channels of a stage."),
         (("--act",), str, "Activation: gelu, relu, swish, ..."),
@@ -240,7 +240,7 @@ ENCODE_OPTIONS = (
         (("--clip-rank",), int, "Width of the CLIP head's hidden layer."),
     )),
     ("Teacher", (
-        (("--clip",), click.Choice(["on", "auto", "off"]), "CLIP features: on (or fail), auto (where weights are there), off."),
+        (("--clip",), click.Choice(["on", "auto", "off"]), "CLIP features: on, off, or auto: where weights are there."),
         (("--clip-model",), str, "open_clip's name of the model, or its configuration file."),
         (("--clip-pretrained",), str, "open_clip's name of the weights, or a checkpoint file."),
     )),
@@ -302,9 +302,9 @@ def encode(
 ) -> None:
     """Encode SOURCE, a video file or a directory of images.
 
-    What is not given, the preset decides. Options are spelled --dec-strds or --dec_strds, lists '5 3 2', 5,3,2 or 5_3_2.
-    An interrupted encode loses at most a minute: --resume goes on. The report holds settings, measurements, bytes by part
-    and seconds by phase.
+    What is not given, the preset decides. Options are spelled --dec-strds or --dec_strds, lists '5 3 2', 5,3,2 or
+    5_3_2. An interrupted encode loses at most a minute: --resume goes on. The report holds settings, measurements,
+    bytes by part and seconds by phase.
 
     \b
     nvcodec encode video.mp4 -o v.nerv --preset fast --bpp 0.05

@@ -1,8 +1,8 @@
 """Speed on this machine: `python -m benchmarks.speed [CLIP]`.
 
 Training and decoding in frames/s against the same network in float32, NCHW, eager (PyTorch's defaults); one patch
-against a whole frame; entropy coding per million symbols against its own tables' ideal length. Both sides of every ratio are
-timed alternately in one run; figures are medians.
+against a whole frame; entropy coding per million symbols against its own tables' ideal length. Both sides of every
+ratio are timed alternately in one run; figures are medians.
 """
 
 from __future__ import annotations

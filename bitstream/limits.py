@@ -18,7 +18,7 @@ class Limits:
     height: int = 2**14  # pixels
     width: int = 2**14  # pixels
     tensors: int = 2**12  # per segment
-    values: int = 2**26  # integers in all tensors of one segment; 134 MB as int16
+    values: int = 2**27  # integers in all tensors of one segment; 268 MB as int16
     activations: int = 2**29  # values in the largest map that a decoder computes at once; for the network to check
 
     def check(self, name: str, declared: int) -> None:

@@ -140,8 +140,8 @@ CONV_TYPES = (*UPSAMPLERS, *RESIDUAL_LAYERS)
 class NeRVBlock(nn.Module):
     """Upsample by `stride`, normalise, activate (HNeRV, Chen et al., CVPR 2023, figure 2).
 
-    conv_type `convnext` or `residual`: a layer of that kind where neither size nor width changes, not activated; else as
-    `pshuffel`.
+    conv_type `convnext` or `residual`: a layer of that kind where neither size nor width changes, not activated;
+    else as `pshuffel`.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, ks: int, conv_type: str, act: str, norm: str) -> None:

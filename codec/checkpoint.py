@@ -1,9 +1,8 @@
-"""Training state on disk: tensors in safetensors, everything else as JSON in its header; nothing is executed on load."""
+"""Training state on disk: tensors in safetensors, all else as JSON in its header; nothing is executed on load."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
             temporary,
             {"meta": json.dumps(meta)},
         )
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (SafetensorError, OSError) as error:
         temporary.unlink(missing_ok=True)
         raise OutputError(f"cannot write the checkpoint {path}: {error}; make room or choose another place") from error

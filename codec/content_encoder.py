@@ -52,7 +52,7 @@ class ConvNeXtStage(nn.Module):
 
 
 class ContentEncoder(nn.Module):
-    """float [N, 3, h, w] in [0, 1], sides a multiple of all strides -> latents [N, channels, h / strides, w / strides]."""
+    """float [N, 3, h, w] in [0, 1], sides a multiple of S -> latents [N, channels, h / S, w / S]; S: all strides."""
 
     def __init__(self, arch: Architecture, conv_type: str, layers: int, ks: int) -> None:
         super().__init__()

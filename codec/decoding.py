@@ -43,8 +43,8 @@ def decode(
 ) -> int:
     """Decode frames A..B-1 to `output` (see `video.write`; an open binary file gets `pipe_format`) and return how many.
 
-    patch: only this one of every frame. features: write these to an .npz instead; with no `output` the RGB head does not
-    run. skip_damaged: leave out the frames of damaged segments. progress(done, total) is called as frames are decoded.
+    patch: only this one of every frame. features: write these to an .npz; with no `output` the RGB head does not run.
+    skip_damaged: leave out the frames of damaged segments. progress(done, total) is called as frames are decoded.
     Raises BitstreamError for a damaged file, CodecError for anything else a user can mend.
     """
     for target in (output, features):

@@ -199,8 +199,8 @@ class _Encoding:
         if settings.model.fc_hw and model.map != model.fc_hw:
             (h, w), (fit_h, fit_w) = model.fc_hw, model.map
             self.warn(
-                f"fc_hw {h}_{w} makes maps larger than the {model.tile[0]}x{model.tile[1]} patch: they are resized down "
-                f"to {fit_h}_{fit_w}; --fc-hw {fit_h}_{fit_w} fits, with fewer weights"
+                f"fc_hw {h}_{w} makes maps larger than the {model.tile[0]}x{model.tile[1]} patch: they are resized "
+                f"down to {fit_h}_{fit_w}; --fc-hw {fit_h}_{fit_w} fits, with fewer weights"
             )
         header = Header(
             frames=info.frames,
@@ -267,7 +267,7 @@ class _Encoding:
         features: list[NDArray[np.float32]],
         integers: list[str],
     ) -> tuple[bytes, Quality, Measured]:
-        """Assemble the file, read it back, compare every integer, decode and measure; the file, its quality filled in."""
+        """Assemble the file, read it back, compare every integer, decode, measure; the file, quality filled in."""
         data = assemble(header, coded, info.timestamps, Quality())
         reader = NervReader(data, self.device)
         with self.clock("decode_symbols"):
@@ -449,7 +449,8 @@ def _fitting_grid(grid: tuple[int, int], height: int, width: int, warn: Warn) ->
     found = fitting(grid[0], height), fitting(grid[1], width)
     if found != grid:
         warn(
-            f"a grid of {grid[0]}x{grid[1]} leaves patches of {height}x{width} frames empty: using {found[0]}x{found[1]}"
+            f"a grid of {grid[0]}x{grid[1]} leaves patches of {height}x{width} frames empty: "
+            f"using {found[0]}x{found[1]}"
         )
     return found
 

@@ -58,8 +58,8 @@ def verify(
 ) -> dict[str, Any]:
     """Check every checksum, decode every frame and, with `against`, measure them against their source.
 
-    The result's "ok" says whether all held; "problems" names what did not. Raises OSError where the file cannot be read,
-    VideoError where `against` cannot.
+    The result's "ok" says whether all held; "problems" names what did not. Raises OSError where the file cannot be
+    read, VideoError where `against` cannot.
     """
     found = verify_file(path, limits)
     result: dict[str, Any] = {"ok": found.ok, "problems": [str(p) for p in found.problems]}

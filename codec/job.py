@@ -8,7 +8,6 @@ segment_K.nervseg        segment K, coded; its check and what its training took 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -102,6 +101,6 @@ def _write(path: Path, data: bytes) -> None:
     temporary = path.with_suffix(".partial")
     try:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -190,7 +190,7 @@ class DualHeadHNeRV(nn.Module):
         """One training step's view: coords float32 [N, 3] -> (cells, features or None).
 
         cells: float32 [N, 3 * r * r, h, w], the RGB head's output before its pixel shuffle by r; features:
-        float32 [N, patches of a tile, D]. latents: what a content encoder made for these tiles, in place of stored ones.
+        float32 [N, patches of a tile, D]. latents: what a content encoder made for these tiles, instead of stored ones.
         """
         trunk = self.trunk(coords, latents)
         return self._output(self.rgb_head.conv(trunk)), None if self.clip_head is None else self.features(trunk)
@@ -325,7 +325,8 @@ def freeze_norms(model: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):
                 affine = ChannelAffine(child.num_features)
-                assert child.running_mean is not None and child.running_var is not None
+                assert child.running_mean is not None
+                assert child.running_var is not None
                 scale = child.weight.data * (child.running_var + child.eps).rsqrt()
                 affine.scale = nn.Parameter(scale)
                 affine.shift = nn.Parameter(child.bias.data - child.running_mean * scale)

@@ -104,7 +104,7 @@ class NervReader:
         return self[t : t + 1][0]
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
-        """Frames start..stop-1, as a slice, in batches uint8 [n, H, W, 3]; memory is bounded by a batch and a segment."""
+        """Frames start..stop-1, as a slice, in batches uint8 [n, H, W, 3]; holds a batch and a segment at a time."""
         chosen = range(len(self))[start:stop]
         return (frames for _, frames in self._batches(chosen, lambda model, t: model.frames(t)))
 

@@ -41,8 +41,8 @@ def test_the_published_spelling() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "pe", "pe_1.25", "pe_1.25_80_1", "pe_x_80", "pe_nan_80", "pe_16_1000", "pe_1.25_0", "grid", "grid_", "grid_1.2",
-     "grid_1.2.3.4", "grid_0.8.1", "hnerv_0", "hnerv_1_2", "hnerv_-3", "siren_3"],
+    ["", "pe", "pe_1.25", "pe_1.25_80_1", "pe_x_80", "pe_nan_80", "pe_16_1000", "pe_1.25_0", "grid", "grid_",
+     "grid_1.2", "grid_1.2.3.4", "grid_0.8.1", "hnerv_0", "hnerv_1_2", "hnerv_-3", "siren_3"],
 )  # fmt: skip
 def test_other_strings_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"none of pe_BASE_LEVELS .* grid_C\.S\.T_\.\.\. .* hnerv_DIM"):

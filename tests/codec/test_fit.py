@@ -180,7 +180,7 @@ def test_checkpoints_of_another_network_and_damaged_ones_are_refused(tmp_path: P
     with pytest.raises(CheckpointError, match="belongs to another network"):
         train(settings(fc_dim=9), state=state)
     state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="training.safetensors is damaged .* --force"):
+    with pytest.raises(CheckpointError, match=r"training.safetensors is damaged .* --force"):
         train(settings(), state=state)
 
 

@@ -37,7 +37,7 @@ def test_multipliers_stay_between_nothing_and_the_whole_rate(up: float, power: f
     "text", ["", "cosine", "cosine_0.1_1", "cosine_0.1_1_0.1_2", "cosine_2_1_0.1", "step_1_1_1", "cosine_a_1_1"]
 )
 def test_other_schedules_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not cosine_UP_POWER_START, such as cosine_0.1_1_0.1"):
+    with pytest.raises(ValueError, match=r"is not cosine_UP_POWER_START, such as cosine_0.1_1_0.1"):
         parse_schedule(text)
 
 

@@ -118,7 +118,7 @@ def test_channels_of_zeros_stay_zero() -> None:
 def test_a_diverged_training_is_called_so() -> None:
     values = parameters(Net())
     values["stem.weight"][0, 0, 0, 0] = float("nan")
-    with pytest.raises(ValueError, match="training diverged.*--lr"):
+    with pytest.raises(ValueError, match=r"training diverged.*--lr"):
         Quantizer(values, RATE)
 
 
@@ -151,5 +151,5 @@ def test_tensors_of_another_network_are_refused() -> None:
         MalformedChunk, match=r"tensor stem.weight of the network is WEIGHT \(6, 3, 3, 3\).*CLIP \(4, 6\)"
     ):
         check_tensors((tensors[0], tensors[3], tensors[2], tensors[1], tensors[4]), net)
-    with pytest.raises(MalformedChunk, match="tensor stem.bias of the network is WEIGHT"):
+    with pytest.raises(MalformedChunk, match=r"tensor stem.bias of the network is WEIGHT"):
         check_tensors((*tensors[:2], replace(tensors[2], part=Part.CLIP), *tensors[3:]), net)
