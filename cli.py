@@ -28,7 +28,7 @@ SAME_WITH_UNDERSCORES = {
 }
 
 
-class Parsed(click.ParamType):
+class Parsed(click.ParamType):  # type: ignore[type-arg]
     """A value in one of the family's spellings, parsed by `parse`, which raises ValueError."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -246,7 +246,7 @@ ENCODE_OPTIONS = (
     )),
 )  # fmt: skip
 
-METAVARS = {int: "N", float: "X", str: "NAME"}
+METAVARS: dict[Any, str] = {int: "N", float: "X", str: "NAME"}
 
 
 def encode_options(command: T) -> T:
@@ -342,7 +342,7 @@ READ_OPTIONS = (
 
 def read_options(command: T) -> T:
     for add in reversed(READ_OPTIONS):
-        command = add(command)  # type: ignore[type-var,assignment]
+        command = add(command)  # type: ignore[type-var]
     return command
 
 

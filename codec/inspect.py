@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitstream import VERSION, BitstreamError, Limits, Reader
 from bitstream import verify as verify_file
@@ -77,7 +78,7 @@ def verify(
             "bpp": 8 * reader.file.size / (header.frames * header.height * header.width),
         }
 
-        def decoded():  # type: ignore[no-untyped-def]
+        def decoded() -> Iterator[NDArray[np.uint8]]:
             done = 0
             for batch in reader.frames():
                 yield batch

@@ -277,7 +277,7 @@ class DualHeadHNeRV(nn.Module):
             s = self.arch.head_strd
             return full[..., rows[0] * s : rows[1] * s, columns[0] * s : columns[1] * s]
         layers = [self.stem, *self.stages, self.rgb_head]
-        strides = [int(layer.stride) for layer in layers]  # type: ignore[arg-type]
+        strides = [int(layer.stride) for layer in layers]
         regions = [_inputs(layers, strides, self.map, axis, span) for axis, span in enumerate((rows, columns))]
         x = self._embed(coords)
         origin = (0, 0)

@@ -298,7 +298,7 @@ def test_a_real_clip(tmp_path: Path) -> None:
     assert (report["frames"], report["height"], report["width"], report["fps"]) == (96, 36, 64, 25.0)
     run("decode", tmp_path / "v.nerv", "-o", tmp_path / "out.mp4", "--crf", 0)
     info = video.scan(tmp_path / "out.mp4")
-    assert (info.frames, info.height, info.width, info.fps) == (96, 36, 64, 25)
+    assert (info.frames, info.height, info.width, info.fps) == (96, 36, 64, Fraction(25))
     wanted = np.stack(list(video.frames(source, resize=(36, 64))))
     found = np.stack(list(video.frames(tmp_path / "out.mp4")))
     assert metrics.psnr(found, wanted).mean() == pytest.approx(report["psnr"], abs=0.5)

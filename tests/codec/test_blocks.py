@@ -1,10 +1,12 @@
 """NeRV blocks: sizes, and which input cells an output cell depends on."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from codec.blocks import ACTIVATIONS, CONV_TYPES, NORMS, ChannelAffine, NeRVBlock, ResidualLayer
 from codec.model import freeze_norms
@@ -74,7 +76,7 @@ def test_activations_are_what_they_are_called(act: str) -> None:
     layer = NeRVBlock(1, 1, 1, 1, "pshuffel", act, "none")
     layer.body.conv.weight.data.fill_(1.0)  # type: ignore[union-attr,operator]
     layer.body.conv.bias.data.zero_()  # type: ignore[union-attr,operator]
-    known = {
+    known: dict[str, Callable[..., Tensor]] = {
         "relu": nn.functional.relu,
         "leaky": nn.functional.leaky_relu,
         "relu6": nn.functional.relu6,

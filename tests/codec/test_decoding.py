@@ -49,7 +49,7 @@ def test_every_frame_once_in_every_kind_of_output(
     assert decode(encoded.path, f"{tmp_path}/{name}", crf=crf, device="cpu", progress=progress) == 12
     assert seen == [(n, 12) for n in range(1, 13)]
     info = video.scan(tmp_path / name)
-    assert (info.frames, info.height, info.width, info.fps) == (12, 45, 63, 25)
+    assert (info.frames, info.height, info.width, info.fps) == (12, 45, 63, Fraction(25))
     found = np.stack(list(video.frames(tmp_path / name)))
     assert np.abs(found.astype(int) - everything).mean() <= error
     assert [p.name for p in tmp_path.iterdir()] == [name.rstrip("/")]
@@ -132,7 +132,8 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing(
         if name in options:
             options = options | {name: tmp_path / options[name]}
     with pytest.raises(CodecError, match=message):
-        decode(encoded.path, **{"output": tmp_path / "out.mp4", "device": "cpu"} | options)
+        given: dict[str, Any] = {"output": tmp_path / "out.mp4", "device": "cpu"} | options
+        decode(encoded.path, **given)
     assert list(tmp_path.iterdir()) == []
 
 

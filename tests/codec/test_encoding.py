@@ -144,15 +144,15 @@ def test_progress_and_evaluations(tmp_path: Path, source: Path, tiny_clip: TinyC
 
 
 def test_tensorboard_logs(tmp_path: Path, source: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
     chosen = settings(eval_freq=1, segment=5)
     encode(source, tmp_path / "v.nerv", chosen, log_dir=tmp_path / "logs", device="cpu")
-    events = EventAccumulator(str(tmp_path / "logs")).Reload()  # type: ignore[no-untyped-call]
-    tags = events.Tags()  # type: ignore[no-untyped-call]
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    tags = events.Tags()
     assert {"train_psnr", "batch_psnr", "estimated_bits", "segment_1/train_psnr"} <= set(tags["scalars"])
     assert {"patches", "segment_1/patches"} <= set(tags["images"])
-    assert [e.step for e in events.Scalars("train_psnr")] == [1, 2]  # type: ignore[no-untyped-call]
+    assert [e.step for e in events.Scalars("train_psnr")] == [1, 2]
 
 
 # Any size, any count

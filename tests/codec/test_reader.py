@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 import bitstream
-from bitstream import BitstreamError, LimitExceeded, Limits, MalformedChunk
+from bitstream import BitstreamError, LimitExceeded, Limits, MalformedChunk, Segment
 from codec.model import DualHeadHNeRV
 from codec.reader import NervDataset, NervReader
 from tests.samples import Encoded
@@ -38,7 +40,7 @@ def test_a_file_is_a_sequence_of_frames(encoded: Encoded, everything: NDArray[np
     assert everything.shape == (12, 45, 63, 3)
     assert np.abs(everything.astype(int) - encoded.frames).mean() < 40, "it shows what was encoded"
     for t in (0, 4, 5, 11, -1, -12, np.int64(7)):
-        assert near(reader[t], everything[t])  # type: ignore[call-overload]
+        assert near(reader[t], everything[t])
     for outside in (12, -13):
         with pytest.raises(IndexError):
             reader[outside]
@@ -115,7 +117,12 @@ def test_frames_and_patches_leave_the_clip_head_alone(encoded: Encoded, monkeypa
 def segments_read(reader: NervReader, monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> list[int]:
     numbers: list[int] = []
     read = reader.file.segment
-    monkeypatch.setattr(reader.file, "segment", lambda number: numbers.append(number) or read(number))
+
+    def noted(number: int) -> Segment:
+        numbers.append(number)
+        return read(number)
+
+    monkeypatch.setattr(reader.file, "segment", noted)
     action()
     return numbers
 
@@ -215,6 +222,48 @@ def test_headers_of_absurd_networks_are_refused_before_memory_is_taken(
     with pytest.raises(error, match=message):
         NervReader(data, "cpu")[0]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+sizes = st.one_of(st.integers(1, 8), st.integers(1, 65535))
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "embed": st.one_of(
+        st.builds("pe_{}_{}".format, st.sampled_from(["1", "1.25", "16", "inf", "nan"]), sizes),
+        st.builds("hnerv_{}".format, st.integers(1, 10**30)),
+        st.lists(st.builds("{}.{}.{}".format, sizes, sizes, sizes), max_size=3).map(lambda v: f"grid_{'_'.join(v)}"),
+        st.text("grid_pe.0129", max_size=12),
+    ),
+    "fc_dim": sizes,
+    "fc_hw": st.tuples(st.integers(1, 4095), st.integers(1, 4095)),
+    "conv_type": st.sampled_from(["pshuffel", "conv", "interpolate", "convnext", "residual"]),
+    "reduce": st.floats(1 / 64, 64),
+    "lower_width": sizes,
+    "norm": st.sampled_from(["none", "bn", "in"]),
+    "ks": st.tuples(st.integers(0, 63), st.integers(0, 63)),
+    "head_strd": st.integers(1, 64),
+    "out_bias": st.sampled_from(["sigmoid", "1e300", "-inf", "half"]),
+    "clip_rank": sizes,
+}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sets(st.sampled_from(sorted(FIELDS)), max_size=3),
+    st.lists(st.tuples(st.integers(1, 64), st.integers(1, 4)), max_size=5),
+    st.data(),
+)
+def test_any_header_gives_frames_or_says_what_is_wrong(
+    encoded: Encoded, names: set[str], stages: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    nerv = bitstream.read(encoded.path)
+    changes = {name: data.draw(FIELDS[name], name) for name in sorted(names)}
+    if stages:
+        changes |= {"dec_strds": tuple(s for s, _ in stages), "dec_blks": tuple(b for _, b in stages)}
+    header = replace(nerv.header, architecture=replace(nerv.header.architecture, **changes))
+    try:
+        frame = NervReader(bitstream.write(replace(nerv, header=header)), "cpu")[0]
+    except BitstreamError:
+        return
+    assert frame.shape == (45, 63, 3)
 
 
 def test_limits_can_be_raised(encoded: Encoded) -> None:
