@@ -61,14 +61,14 @@ class Bars:
 
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:
         place = "" if frames == total else f" frames {start}..{start + frames - 1} of {total}"
-        self._title = f"training{place}, {parameters:,} parameters"
-        self._next(100)
+        self._title = f"training{place}"
+        self._next(100, f", {parameters:,} parameters")
 
-    def _next(self, total: int | None) -> None:
+    def _next(self, total: int | None, details: str = "") -> None:
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(self._title, total=total, facts="")
-        self._line(self._title, force=True)
+        self._line(self._title + details, force=True)
 
     def training(self, status: Status) -> None:
         epochs = "" if status.epochs is None else f"/{status.epochs}"

@@ -134,13 +134,13 @@ class GridEmbedding(nn.Module):
 
     def _sample(self, grid: Tensor, t: Tensor) -> Tensor:
         planes = grid.shape[1]
-        position = t * (planes - 1)
-        before = position.floor().long().clamp(0, max(planes - 2, 0))
-        maps = grid[:, before]  # [C, N, h, w]
-        if planes > 1:
+        if planes == 1:
+            maps = grid.transpose(0, 1).expand(len(t), -1, -1, -1)
+        else:
+            position = t * (planes - 1)
+            before = position.floor().long().clamp(0, planes - 2)
             weight = (position - before)[None, :, None, None].to(grid.dtype)
-            maps = torch.lerp(maps, grid[:, before + 1], weight)
-        maps = maps.transpose(0, 1)
+            maps = torch.lerp(grid[:, before], grid[:, before + 1], weight).transpose(0, 1)  # [N, C, h, w]
         if maps.shape[-2:] != self.size:
             maps = F.interpolate(maps, self.size, mode="bilinear", align_corners=False)
         return maps

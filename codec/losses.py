@@ -8,6 +8,7 @@ same and cost half as much; only SSIM needs the picture itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,16 +61,13 @@ def pixel_loss(mix: LossMix, prediction: Tensor, target: Tensor, mask: Tensor | 
     prediction: float cells [N, 3 * stride**2, h, w], nominally in [0, 1]; target: uint8, likewise; mask: bool,
     broadcastable to them, False where a pixel is padding (None: all are real). Padding takes no part.
     """
-    wanted = target.to(torch.float32).mul_(1 / 255)
-    if mask is not None:
-        prediction = torch.where(mask, prediction, wanted)
-    real = 1.0 if mask is None else mask.expand_as(prediction).float().mean()
     loss = prediction.new_zeros(())
-    if mix.l2:
-        loss = loss + mix.l2 * F.mse_loss(prediction, wanted) / real
-    if mix.l1:
-        loss = loss + mix.l1 * F.l1_loss(prediction, wanted) / real
+    if mix.l1 or mix.l2:
+        loss = loss + _PixelError.apply(prediction, target, mask, mix.l1, mix.l2)
     if mix.ssim or mix.ms_ssim:
+        wanted = target.to(torch.float32).mul_(1 / 255)
+        if mask is not None:
+            prediction = torch.where(mask, prediction, wanted)
         x, y = F.pixel_shuffle(prediction, stride), F.pixel_shuffle(wanted, stride)
         side = min(x.shape[-2:])
         if mix.ssim:
@@ -78,6 +76,33 @@ def pixel_loss(mix: LossMix, prediction: Tensor, target: Tensor, mask: Tensor | 
             window = _window((side - 1) // 2 ** (MS_SSIM_SCALES - 1) + 1)
             loss = loss + mix.ms_ssim * (1 - ms_ssim(x, y, data_range=1.0, win_size=window))
     return loss
+
+
+class _PixelError(torch.autograd.Function):
+    """l1 x mean |d| + l2 x mean d ** 2 over real pixels, d = prediction - target / 255.
+
+    By hand, because at full resolution memory traffic is what it costs: the target stays uint8, and d is kept once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, prediction: Tensor, target: Tensor, mask: Tensor | None, l1: float, l2: float) -> Tensor:
+        d = torch.add(prediction, target, alpha=-1 / 255)
+        count = float(d.numel())
+        if mask is not None:
+            d.mul_(mask)
+            count = float(mask.expand_as(d).sum())
+        ctx.save_for_backward(d)
+        ctx.weights = l1 / count, l2 / count
+        return (l1 * d.abs().sum() if l1 else 0.0) / count + l2 * torch.linalg.vector_norm(d).square() / count
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (d,) = ctx.saved_tensors
+        l1, l2 = ctx.weights
+        found = d * (2 * l2 * gradients[0])
+        if l1:
+            found.add_(d.sign(), alpha=l1 * float(gradients[0]))
+        return found, None, None, None, None
 
 
 def _window(side: int) -> int:

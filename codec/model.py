@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -56,12 +57,17 @@ class Geometry:
 
     def coords(self) -> Tensor:
         """float32 [frames * patches, 3] = (t, y, x) of every patch, each in [0, 1]."""
-        return torch.from_numpy(patches.coords(self.frames, self.grid))
+        return _coords(self.frames, self.grid)
 
     def spans(self, row: int, column: int) -> tuple[Span, Span]:
         """Rows and columns of real pixels that a patch holds."""
         (h, w), bottom, right = self.patch, self.height, self.width
         return (row * h, min((row + 1) * h, bottom)), (column * w, min((column + 1) * w, right))
+
+
+@lru_cache(8)
+def _coords(frames: int, grid: tuple[int, int]) -> Tensor:
+    return torch.from_numpy(patches.coords(frames, grid))
 
 
 def tile_size(arch: Architecture, geometry: Geometry) -> tuple[int, int]:
