@@ -90,7 +90,7 @@ def run(
                     row = _measured(codec, settings, clip, out, row, versions[codec.name][1], teaching)
                     console.print(summary(row), highlight=False, markup=False, soft_wrap=True)
                     failed += bool(row.error)
-                    if not any(old.key == row.key and row.error and old.error == row.error for old in file.rows):
+                    if not any(old.key == row.key and row.error and old.error for old in file.rows):
                         file.append(row)
                 progress.advance(task)
             clip.rgb.unlink()

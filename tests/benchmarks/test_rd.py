@@ -99,7 +99,7 @@ def test_a_codec_that_fails_or_is_missing_does_not_end_the_run(
 ) -> None:
     monkeypatch.setitem(ANCHORS, "broken", replace(ANCHORS[TWO[0]], name="broken", values=(30,), trim=("-level", "x")))
     monkeypatch.setitem(ANCHORS, "missing", replace(ANCHORS[TWO[0]], name="missing", values=(30,), encoder="libnone"))
-    for _ in range(2):  # an error that is still the same is not written down twice
+    for _ in range(2):  # a point that fails again is not written down twice
         done = run(brief, "--out", tmp_path, "--codecs", f"broken,missing,{TWO[0]}")
         assert done.exit_code == 1
         assert "2 points failed" in done.output
