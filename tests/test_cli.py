@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from cli import main
 from codec import metrics, video
 from codec.reader import NervReader
 from codec.settings import PRESETS, Settings
-from tests.samples import Encoded, moving_frames, write_images, write_video
+from tests.samples import Encoded, full_disk, moving_frames, write_images, write_video
 from tests.tiny_clip import TinyClip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,17 +60,6 @@ def frames_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("source") / "clip.mkv", moving_frames(6, 24, 40))
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file can grow past `size` bytes: what a full disk looks like to a writer."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # Words to settings

@@ -1,14 +1,12 @@
 """Outputs that appear complete or not at all."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from codec.atomic import atomic_output, check_output
 from codec.errors import OutputError
+from tests.samples import full_disk
 
 
 def names(directory: Path) -> list[str]:
@@ -114,20 +112,9 @@ def test_an_empty_directory_needs_no_force(tmp_path: Path) -> None:
     assert names(target) == ["0.png"]
 
 
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """A disk that is full after `size` bytes, near enough."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_is_worded_and_cleaned_up(tmp_path: Path) -> None:
     def fill() -> None:
-        with file_size_limit(1000), atomic_output(tmp_path / "out") as temporary:
+        with full_disk(1000), atomic_output(tmp_path / "out") as temporary:
             temporary.write_bytes(bytes(5000))
 
     with pytest.raises(OutputError, match="File too large"):

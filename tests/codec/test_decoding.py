@@ -1,7 +1,6 @@
 """Decoding to files, pipes and features: what is asked for, all of it or nothing."""
 
 import io
-import resource
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +17,7 @@ from codec import decode, video
 from codec.errors import CodecError, OutputError
 from codec.model import DualHeadHNeRV
 from codec.reader import NervReader
-from tests.samples import Encoded
+from tests.samples import Encoded, full_disk
 
 
 @pytest.fixture(scope="module")
@@ -179,13 +178,8 @@ def test_the_file_itself_is_never_an_output(encoded: Encoded, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["out.mp4", "out.y4m", "out/", "f.npz"])
 def test_a_full_disk_leaves_nothing_behind(encoded: Encoded, tmp_path: Path, name: str) -> None:
     target = {"features" if name == "f.npz" else "output": f"{tmp_path}/{name}"}
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (700, before[1]))
-    try:
-        with pytest.raises(OutputError, match="make room"):
-            decode(encoded.path, device="cpu", **target)  # type: ignore[arg-type]
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(OutputError, match="make room"), full_disk(700):
+        decode(encoded.path, device="cpu", **target)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,5 @@
 """What is kept of an encode until it is finished, and checkpoints."""
 
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +9,7 @@ from codec import checkpoint
 from codec.checkpoint import CheckpointError
 from codec.errors import OutputError
 from codec.job import Job
-
-
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file can grow past 64 bytes: what a full disk looks like to a writer."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.samples import full_disk
 
 
 def test_finished_segments_come_back(tmp_path: Path) -> None:
@@ -110,18 +100,19 @@ def test_a_cut_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
         checkpoint.load(path)
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
     path = tmp_path / "training_0.safetensors"
     path.write_bytes(b"before")
-    with pytest.raises(OutputError, match=r"cannot write the checkpoint .*make room"):
+    with pytest.raises(OutputError, match=r"cannot write the checkpoint .*make room"), full_disk(64):
         checkpoint.save(path, {"a": torch.randn(100)}, {})
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_said_where_a_segment_is_kept(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_is_said_where_a_segment_is_kept(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"cannot keep segment 0 in .*make room"),
+        full_disk(64),
         Job(tmp_path / "v.nerv", "key", resume=False, force=False) as job,
     ):
         job.finish(0, bytes(1000), {})

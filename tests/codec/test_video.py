@@ -2,7 +2,6 @@
 
 import io
 import os
-import resource
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -22,6 +21,7 @@ from codec import video
 from codec.errors import OutputError, VideoError
 from codec.video.color import color_of, rgb_converter, yuv_color, yuv_converter
 from codec.video.timing import Presentation, constant_rate, timed
+from tests.samples import full_disk
 
 Array = NDArray[Any]
 
@@ -614,13 +614,8 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.y4m", "d"])
 def test_a_full_disk(tmp_path: Path, name: str) -> None:
     noisy = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # as a disk with no more room
-    try:
-        with pytest.raises(OutputError, match="File too large"):
-            video.write(tmp_path / name, iter(noisy), STEADY)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(OutputError, match="File too large"), full_disk(10_000):
+        video.write(tmp_path / name, iter(noisy), STEADY)
     assert list(tmp_path.iterdir()) == []
 
 
