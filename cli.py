@@ -18,6 +18,7 @@ import click
 from bitstream import BitstreamError, Limits
 from codec import console
 from codec.errors import CodecError
+from codec.versions import installed
 
 T = TypeVar("T")
 
@@ -154,7 +155,7 @@ def show(result: dict[str, Any], as_json: bool, text: str) -> None:
 
 
 @click.group(context_settings=SAME_WITH_UNDERSCORES)
-@click.version_option(package_name="nvcodec")
+@click.version_option(installed("nvcodec"), prog_name="nvcodec")
 def main() -> None:
     """A video codec whose compressed file is a small neural network.
 

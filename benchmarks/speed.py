@@ -30,7 +30,7 @@ from codec.plan import plan, target_bytes
 from codec.settings import PRESETS, Settings
 
 REPEATS = 7
-CALLS = 10  # of a patch or a frame, one after the other
+CALLS = 50  # of a patch or a frame, one after the other
 SYMBOLS = 1_000_000
 
 

@@ -13,10 +13,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from codec.blocks import Span
+
+Window = tuple[Span, Span]  # rows, columns of a map
 
 
 @dataclass(frozen=True)
@@ -129,10 +134,12 @@ class GridEmbedding(nn.Module):
             0.01 * torch.randn(v.channels, v.planes(frames), h, w) for v, (h, w) in zip(spec.levels, sides, strict=True)
         )
 
-    def forward(self, coords: Tensor) -> Tensor:
-        return torch.cat([self._sample(grid, coords[:, 0]) for grid in self.grids], dim=1)
+    def forward(self, coords: Tensor, window: Window | None = None) -> Tensor:
+        """window: only these rows and columns of the map; their values are those of the whole map."""
+        rows, columns = window or ((0, self.size[0]), (0, self.size[1]))
+        return torch.cat([self._sample(grid, coords[:, 0], rows, columns) for grid in self.grids], dim=1)
 
-    def _sample(self, grid: Tensor, t: Tensor) -> Tensor:
+    def _sample(self, grid: Tensor, t: Tensor, rows: Span, columns: Span) -> Tensor:
         planes = grid.shape[1]
         if planes == 1:
             maps = grid.transpose(0, 1).expand(len(t), -1, -1, -1)
@@ -141,9 +148,25 @@ class GridEmbedding(nn.Module):
             before = position.floor().long().clamp(0, planes - 2)
             weight = (position - before)[None, :, None, None].to(grid.dtype)
             maps = torch.lerp(grid[:, before], grid[:, before + 1], weight).transpose(0, 1)  # [N, C, h, w]
-        if maps.shape[-2:] != self.size:
-            maps = F.interpolate(maps, self.size, mode="bilinear", align_corners=False)
-        return maps
+        if maps.shape[-2:] == self.size:
+            return maps[..., slice(*rows), slice(*columns)]
+        down = bilinear_weights(maps.shape[-2], self.size[0]).to(maps)[slice(*rows)]
+        across = bilinear_weights(maps.shape[-1], self.size[1]).to(maps)[slice(*columns)]
+        return down @ (maps @ across.mT)
+
+
+@lru_cache(64)
+def bilinear_weights(inputs: int, outputs: int) -> Tensor:
+    """What each of `outputs` cells takes of `inputs` cells along one axis: float32 [outputs, inputs], rows sum to 1.
+
+    Half-pixel centres, edges repeated: bilinear interpolation with align_corners=False, as a matrix, so that a part of
+    the outputs can be had alone.
+    """
+    place = ((torch.arange(outputs, dtype=torch.float64) + 0.5) * inputs / outputs - 0.5).clamp(0, inputs - 1)
+    lower = place.floor().long()
+    upper = (lower + 1).clamp(max=inputs - 1)
+    weight = (place - lower)[:, None]
+    return (F.one_hot(lower, inputs) * (1 - weight) + F.one_hot(upper, inputs) * weight).float()
 
 
 class LatentEmbedding(nn.Module):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +36,7 @@ from codec.plan import FILE_OVERHEAD, plan, target_bytes
 from codec.reader import NervReader
 from codec.settings import Settings
 from codec.teacher import CLIPManager, load_teacher
+from codec.versions import installed
 
 SEGMENT_FRAMES = 300  # in one network, where nothing is asked
 SEGMENT_BYTES = 2**31  # of raw frames in one network, likewise
@@ -210,7 +210,7 @@ class _Encoding:
             time_base=info.time_base,
             grid=grid,
             architecture=arch,
-            encoder=f"nvcodec {_version('nvcodec')}",
+            encoder=f"nvcodec {installed('nvcodec')}",
             sar=info.sar,
             color=info.color,
             teacher=teacher.identity if teacher else None,
@@ -345,7 +345,7 @@ class _Encoding:
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
-                "nvcodec": _version("nvcodec"),
+                "nvcodec": installed("nvcodec"),
             },
         }
 
@@ -453,10 +453,3 @@ def _fitting_grid(grid: tuple[int, int], height: int, width: int, warn: Warn) ->
             f"using {found[0]}x{found[1]}"
         )
     return found
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -203,7 +203,7 @@ class DualHeadHNeRV(nn.Module):
 
     def trunk(self, coords: Tensor, latents: Tensor | None = None) -> Tensor:
         """coords float32 [N, 3] -> features [N, C, h, w] of a whole tile, shared by both heads."""
-        x = self.stem(self._embed(coords, latents))
+        x = self.stem(self._cast(self.embedding(coords) if latents is None else latents))
         if isinstance(self.embedding, PositionalEmbedding):
             x = x.view(len(x), self.arch.fc_dim, *self.fc_hw)
             if self.fc_hw != self.map:
@@ -212,8 +212,8 @@ class DualHeadHNeRV(nn.Module):
             x = block(x)
         return x
 
-    def _embed(self, coords: Tensor, latents: Tensor | None = None) -> Tensor:
-        x = self.embedding(coords) if latents is None else latents
+    def _cast(self, x: Tensor) -> Tensor:
+        """An embedding's map in the type and layout that the network computes in."""
         return x.to(self.rgb_head.conv.weight.dtype).contiguous(memory_format=self.memory_format)
 
     def rgb(self, trunk: Tensor) -> Tensor:
@@ -285,8 +285,10 @@ class DualHeadHNeRV(nn.Module):
         layers = [self.stem, *self.stages, self.rgb_head]
         strides = [int(layer.stride) for layer in layers]
         regions = [_inputs(layers, strides, self.map, axis, span) for axis, span in enumerate((rows, columns))]
-        x = self._embed(coords)
-        origin = (0, 0)
+        assert isinstance(self.embedding, GridEmbedding)
+        first = regions[0][0], regions[1][0]
+        x = self._cast(self.embedding(coords, first))
+        origin = (first[0][0], first[1][0])
         for layer, stride, y_in, x_in in zip(layers, strides, *regions, strict=True):
             x = layer(x[..., y_in[0] - origin[0] : y_in[1] - origin[0], x_in[0] - origin[1] : x_in[1] - origin[1]])
             origin = (y_in[0] * stride, x_in[0] * stride)

@@ -694,6 +694,10 @@ def test_help_of_encode_is_in_groups_and_names_every_option() -> None:
         assert f"{name} " in shown or f"{name}," in shown
 
 
+def test_version() -> None:
+    assert re.fullmatch(r"nvcodec, version \S+\n", run("--version").stdout)
+
+
 def test_the_commands_are_listed() -> None:
     shown = run("--help").stdout
     for command in ("encode", "decode", "info", "verify"):

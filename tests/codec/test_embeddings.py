@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from codec.embeddings import (
     EmbeddingSpec,
@@ -16,6 +17,7 @@ from codec.embeddings import (
     LatentSpec,
     PositionalEmbedding,
     PositionalSpec,
+    bilinear_weights,
     parse_embed,
 )
 from codec.model import Geometry
@@ -116,3 +118,10 @@ def test_every_patch_has_its_own_latent(frames: int, rows: int, columns: int) ->
     assert embedding.index(coords).tolist() == list(range(len(coords)))
     embedding.latents.data = torch.arange(2 * len(coords), dtype=torch.float32).view(2, -1, 1, 1)
     assert embedding(coords)[:, 0].flatten().tolist() == list(range(len(coords)))
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_bilinear_weights_are_those_of_interpolation(inputs: int, outputs: int) -> None:
+    values = torch.rand(1, 1, inputs)
+    wanted = nn.functional.interpolate(values, outputs, mode="linear", align_corners=False)
+    torch.testing.assert_close(values @ bilinear_weights(inputs, outputs).mT, wanted)
