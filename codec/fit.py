@@ -466,7 +466,8 @@ def _deferred_interrupts() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         came.set()
 
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    heard = (s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN)  # not under nohup
+    before = {s: signal.signal(s, note) for s in heard}
     try:
         yield came.is_set
     finally:

@@ -1,5 +1,6 @@
 """Fixtures that more than one directory of tests uses."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,14 @@ from tests.tiny_clip import TinyClip, write_tiny_clip
 def one_thread() -> None:
     """Tiny networks gain nothing from more threads, and results are then the same from run to run."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> Iterator[None]:
+    """A shell that runs the tests in the background has them ignore SIGINT; tests of interruption need it heard."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)
