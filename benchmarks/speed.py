@@ -95,11 +95,16 @@ def decoding(arch: Architecture, geometry: Geometry, device: torch.device) -> tu
     pair = compare(lambda: model.frames(t).cpu(), lambda: plain.frames(t).cpu(), 3 * REPEATS)
     row, column = geometry.grid[0] // 2, geometry.grid[1] // 2
     one = t[:1]
-    patch = compare(
-        lambda: [model.patch(one, row, column).cpu() for _ in range(CALLS)],
-        lambda: [model.frames(one).cpu() for _ in range(CALLS)],
-        3 * REPEATS,
-    )
+
+    def patches() -> None:
+        for _ in range(CALLS):
+            model.patch(one, row, column).cpu()
+
+    def frames() -> None:
+        for _ in range(CALLS):
+            model.frames(one).cpu()
+
+    patch = compare(patches, frames, 3 * REPEATS)
     return (
         Pair(pair.ours / batch, pair.plain / batch, pair.ratio),
         Pair(patch.ours / CALLS, patch.plain / CALLS, patch.ratio),
