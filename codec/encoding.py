@@ -31,7 +31,7 @@ from codec.fit import Fitted, Status, fit
 from codec.job import Job
 from codec.logs import Log
 from codec.measure import Measured, measure, split_mean
-from codec.model import DualHeadHNeRV, Geometry, largest_map
+from codec.model import DualHeadHNeRV, Geometry, blueprint, largest_map
 from codec.plan import FILE_OVERHEAD, plan, target_bytes
 from codec.reader import NervReader
 from codec.settings import Settings
@@ -192,8 +192,7 @@ class _Encoding:
         clip_dim = teacher.identity.dim if teacher else 0
         try:
             arch = plan(settings, geometry, clip_dim, size and size * length / info.frames)
-            with torch.device("meta"):
-                model = DualHeadHNeRV(arch, geometry)
+            model = blueprint(arch, geometry)
         except ValueError as error:
             raise EncodeError(str(error)) from error
         if settings.model.fc_hw and model.map != model.fc_hw:
@@ -235,7 +234,7 @@ class _Encoding:
         target = size and max(size * len(frames) / header.frames - FILE_OVERHEAD, 1.0)
         self._enter("train")
         watcher = _Watcher(self.progress, log, frames, features, self.settings, number, self.device)
-        parameters = sum(p.numel() for p in DualHeadHNeRV(header.architecture, geometry).parameters())
+        parameters = sum(p.numel() for p in blueprint(header.architecture, geometry).parameters())
         self.progress.segment(start, header.frames, len(frames), parameters)
         with self.clock("train"):
             try:

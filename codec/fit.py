@@ -313,7 +313,8 @@ class Trainer:
         low, high = GAIN_OCTAVES
         for _ in range(GAIN_HALVINGS):
             middle = (low + high) / 2
-            size = self._coded_size(Quantizer(parameters, rate, sensitivity, 2**middle))
+            tensors = Quantizer(parameters, rate, sensitivity, 2**middle).quantize(parameters)
+            size = len(write_segment(Segment(0, self.model.geometry.frames, tensors)))
             low, high = (middle, high) if size > self.target_bytes else (low, middle)
         return Quantizer(parameters, rate, sensitivity, 2**high)
 
@@ -334,9 +335,6 @@ class Trainer:
     def _masked(self) -> dict[str, Tensor]:
         named = self.model.named_parameters()
         return {n: (p * self.masks[n] if n in self.masks else p).detach() for n, p in named}
-
-    def _coded_size(self, quantizer: Quantizer) -> int:
-        return len(write_segment(Segment(0, self.model.geometry.frames, quantizer.quantize(self._masked()))))
 
     # ---- the whole training ----
 

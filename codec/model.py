@@ -327,6 +327,14 @@ def to_uint8(rgb: Tensor) -> Tensor:
     return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
+def blueprint(arch: Architecture, geometry: Geometry) -> DualHeadHNeRV:
+    """The network as a file holds it, on the meta device: names and shapes, no memory. Raises ValueError as it does."""
+    with torch.device("meta"):
+        model = DualHeadHNeRV(arch, geometry)
+        freeze_norms(model)
+    return model
+
+
 def freeze_norms(model: nn.Module) -> None:
     """Replace batch normalisation by the per-channel affine map it has learned, in place."""
     for parent in list(model.modules()):

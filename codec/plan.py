@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import torch
-
 from bitstream import Architecture, Part
 from codec.embeddings import GridLevel, GridSpec, LatentSpec, parse_embed
-from codec.model import DualHeadHNeRV, Geometry, first_map, freeze_norms
+from codec.model import Geometry, blueprint, first_map
 from codec.quantize import part_of
 from codec.settings import RateSettings, Settings
 
@@ -100,9 +98,7 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
 
 def expected_bytes(arch: Architecture, geometry: Geometry, rate: RateSettings) -> float:
     """Bytes that a segment of this network is expected to be coded in."""
-    with torch.device("meta"):
-        model = DualHeadHNeRV(arch, geometry)
-    freeze_norms(model)
+    model = blueprint(arch, geometry)
     bits = bits_per_value(rate, isinstance(parse_embed(arch.embed), LatentSpec))
     return FILE_OVERHEAD + sum(p.numel() * bits[part_of(n)] for n, p in model.named_parameters()) / 8
 

@@ -76,18 +76,18 @@ class Quantizer:
 
     def fake(self, name: str, p: Tensor) -> Tensor:
         """p as a decoder will see it; the gradient passes straight through the rounding (Bengio et al., 2013)."""
-        steps = self._steps[name]
-        integers = (p / steps).round().clamp(-LARGEST, LARGEST)
-        return p + (integers * steps - p).detach()
+        return p + (self._integers(name, p) * self._steps[name] - p).detach()
 
     def quantize(self, parameters: Mapping[str, Tensor]) -> tuple[QuantizedTensor, ...]:
         """The integers of every parameter, in the order of the network."""
         tensors = []
         for name, p in parameters.items():
-            integers = (p.detach() / self._steps[name]).round().clamp(-LARGEST, LARGEST)
-            values = integers.cpu().contiguous().numpy().astype(np.int16)
+            values = self._integers(name, p.detach()).cpu().contiguous().numpy().astype(np.int16)
             tensors.append(QuantizedTensor(part_of(name), values[None] if p.ndim == 1 else values, self.indices[name]))
         return tuple(tensors)
+
+    def _integers(self, name: str, p: Tensor) -> Tensor:
+        return (p / self._steps[name]).round().clamp(-LARGEST, LARGEST)
 
 
 def sensitivities(gradients: Iterable[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from bitstream import Header, Limits, MalformedChunk
 from bitstream import Reader as FileReader
 from codec.backend import pick_device, pick_dtype
-from codec.model import DualHeadHNeRV, Geometry, freeze_norms, largest_map, tile_size
+from codec.model import DualHeadHNeRV, Geometry, blueprint, largest_map, tile_size
 from codec.patches import coords
 from codec.quantize import check_tensors, dequantize
 from codec.video import Presentation
@@ -80,9 +80,8 @@ class NervReader:
 
     def _load(self, number: int) -> DualHeadHNeRV:
         segment = self.file.segment(number)
-        with _describing(), torch.device("meta"):  # no memory, no random numbers: every parameter comes from the file
-            model = DualHeadHNeRV(self.header.architecture, self.geometry(segment.frames))
-            freeze_norms(model)
+        with _describing():
+            model = blueprint(self.header.architecture, self.geometry(segment.frames))
         check_tensors(segment.tensors, model)
         model.to_empty(device="cpu")
         dequantize(segment.tensors, model)
