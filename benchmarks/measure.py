@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -97,12 +98,13 @@ def quality(reference: np.ndarray, decoded: np.ndarray) -> tuple[float, float | 
 
     MS-SSIM is None where a side is too short for its five scales.
     """
-    psnr, ms_ssim = [], []
-    with _one_thread():
-        for start in range(0, len(reference), CHUNK):
-            pair = reference[start : start + CHUNK], decoded[start : start + CHUNK]
-            psnr.append(metrics.psnr(*pair))
-            ms_ssim.append(metrics.ms_ssim(*pair))
+
+    def compare(start: int) -> tuple[np.ndarray, np.ndarray | None]:
+        pair = reference[start : start + CHUNK], decoded[start : start + CHUNK]
+        return metrics.psnr(*pair), metrics.ms_ssim(*pair)
+
+    with _one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        psnr, ms_ssim = zip(*pool.map(compare, range(0, len(reference), CHUNK)), strict=True)
     known = [values for values in ms_ssim if values is not None]
     return float(np.concatenate(psnr).mean()), float(np.concatenate(known).mean()) if known else None
 
