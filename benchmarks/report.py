@@ -21,6 +21,7 @@ from benchmarks.summary import (
     X265,
     Curve,
     Score,
+    budgets,
     curves,
     figures,
     is_ours,
@@ -33,7 +34,7 @@ from benchmarks.summary import (
 )
 
 CROP = 160  # pixels a side, shown at twice the size
-_JPEG_QUALITY = 88  # whole frames only; crops are lossless
+_QUALITY = 88  # of WebP, for whole frames only; crops are lossless
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def write(folder: Path) -> Path:
     environment.tests["ours"] = is_ours
     page = environment.get_template("report.html.j2").render(
         clips=list(by_clip),
+        budgets=budgets(by_clip),
         by_reference={reference: found for reference, found in by_reference.items() if found},
         losses=losses(by_clip),
         have_ours=any(is_ours(name) for name in names),
@@ -173,8 +175,8 @@ def _picture(title: str, caption: str, frame: np.ndarray, top: int, left: int) -
     return Picture(
         title,
         caption,
-        frame=_uri(frame, "jpeg", quality=_JPEG_QUALITY),
-        crop=_uri(frame[top : top + CROP, left : left + CROP], "png"),
+        frame=_uri(frame, quality=_QUALITY),
+        crop=_uri(frame[top : top + CROP, left : left + CROP], lossless=True),
     )
 
 
@@ -195,10 +197,10 @@ def _load(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def _uri(frame: np.ndarray, kind: str, **options: int) -> str:
+def _uri(frame: np.ndarray, **options: int) -> str:
     file = io.BytesIO()
-    Image.fromarray(frame).save(file, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+    Image.fromarray(frame).save(file, "webp", **options)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _svg(path: Path) -> str:

@@ -34,7 +34,7 @@ class Row:
     height: int
     width: int
     codec: str
-    settings: str
+    settings: str  # words of name=value; the first sets the rate
     version: str  # of the encoder
     bytes: int | None = None  # the whole file on disk
     bpp: float | None = None  # 8 * bytes / (frames * height * width)
@@ -61,6 +61,11 @@ class Row:
     @property
     def key(self) -> Key:
         return Key(self.clip_hash, self.codec, self.settings, self.version, self.teacher)
+
+    @property
+    def budget(self) -> str:
+        """The settings but the first, which sets the rate: what all points of a curve must share."""
+        return self.settings.partition(" ")[2]
 
     @property
     def encode_seconds_per_frame(self) -> float | None:
@@ -120,12 +125,11 @@ def load(folder: Path) -> list[Row]:
 
 
 def latest(rows: list[Row]) -> list[Row]:
-    """The last good row of each clip, codec and setting: what plots and tables show."""
-    found: dict[tuple[str, str, str], Row] = {}
-    for row in rows:
-        if not row.error:
-            found[row.clip_hash, row.codec, row.settings] = row
-    return list(found.values())
+    """What plots and tables show: the last good row of each point, of the budget its curve was last measured at."""
+    good = [row for row in rows if not row.error]
+    budgets = {(row.clip_hash, row.codec): row.budget for row in good}
+    points = {(row.clip_hash, row.codec, row.settings): row for row in good}
+    return [row for row in points.values() if row.budget == budgets[row.clip_hash, row.codec]]
 
 
 def failures(rows: list[Row]) -> list[Row]:

@@ -114,6 +114,17 @@ def median_of(by_clip: dict[str, dict[str, Curve]], codec: str, get: Callable[[R
     return _median(get(row) for of in by_clip.values() if codec in of for row in of[codec].rows)
 
 
+def budgets(by_clip: dict[str, dict[str, Curve]]) -> str:
+    """What the points of a curve share beside the rate, in one sentence; nothing where no codec has such settings."""
+    codecs: dict[str, list[str]] = {}
+    for codec in order([codec for of in by_clip.values() for codec in of]):
+        found = {row.budget for of in by_clip.values() if codec in of for row in of[codec].rows} - {""}
+        if found:
+            codecs.setdefault(" or ".join(sorted(found)), []).append(label(codec))
+    said = [f"{', '.join(names)}: {words}" for words, names in codecs.items()]
+    return f"Budget of every point: {'; '.join(said)}." if said else ""
+
+
 def losses(by_clip: dict[str, dict[str, Curve]]) -> list[str]:
     """In plain words, where our presets are behind, and by how much.
 
@@ -137,8 +148,9 @@ def _behind(codec: str, clip: str, found: Delta) -> str | None:
     name, other = label(codec), label(X265)
     if found.rate is not None and found.shared is not None:
         low, high = found.shared
-        more = f"{clip}: {name} needs {found.rate:.0f} % more bits than {other} ({low:.1f} to {high:.1f} dB)."
-        return more if found.rate > 0 else None
+        more = f"{clip}: {name} needs {found.rate:.0f} % more bits than {other} ({low:.1f} to {high:.1f} dB)"
+        lower = "" if found.quality is None else f"; at equal bits it is {-found.quality:.1f} dB below"
+        return f"{more}{lower}." if found.rate > 0 else None
     if found.quality is not None:
         less = f"{clip}: {name} is {-found.quality:.1f} dB below {other} at equal bits; they share no PSNR."
         return less if found.quality < 0 else None

@@ -5,7 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import rows
-from benchmarks.summary import DASH, REFERENCES, Score, curves, figures, label, losses, median_of, number, order, scores
+from benchmarks.summary import (
+    DASH,
+    REFERENCES,
+    Score,
+    budgets,
+    curves,
+    figures,
+    label,
+    losses,
+    median_of,
+    number,
+    order,
+    scores,
+)
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -35,7 +48,8 @@ def render(folder: Path) -> str:
     text = (
         f"BD-rate: bits for the same RGB PSNR, mean over clips; negative means fewer. In brackets the number of clips "
         f"where it exists, of those measured; {DASH}: none. Speeds: median over all points. "
-        f"Clips: {', '.join(by_clip)}. Measured on {'; '.join(sorted({row.machine for row in good}))}."
+        f"Clips: {', '.join(by_clip)}. {budgets(by_clip)} "
+        f"Measured on {'; '.join(sorted({row.machine for row in good}))}."
     )
     lost = losses(by_clip)
     said = ["", "Where we lose:", "", *(f"- {line}" for line in lost)] if lost else []

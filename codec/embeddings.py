@@ -131,8 +131,11 @@ class GridEmbedding(nn.Module):
         self.size = (math.ceil(height / cell), math.ceil(width / cell))
         sides = [(math.ceil(height / v.space), math.ceil(width / v.space)) for v in spec.levels]
         self.grids = nn.ParameterList(
-            0.01 * torch.randn(v.channels, v.planes(frames), h, w) for v, (h, w) in zip(spec.levels, sides, strict=True)
+            torch.empty(v.channels, v.planes(frames), h, w) for v, (h, w) in zip(spec.levels, sides, strict=True)
         )
+        for grid in self.grids:
+            if not grid.is_meta:  # nothing to fill there, and torch would import its compiler to do it: seconds
+                nn.init.normal_(grid, std=0.01)
 
     def forward(self, coords: Tensor, window: Window | None = None) -> Tensor:
         """window: only these rows and columns of the map; their values are those of the whole map."""

@@ -91,9 +91,9 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
     low, high = 1, WIDEST
     while low < high:
         middle = (low + high + 1) // 2
-        wider = replace(arch, fc_dim=middle)
-        low, high = (middle, high) if expected_bytes(wider, geometry, settings.rate) <= size else (low, middle - 1)
-    return replace(arch, fc_dim=low)
+        fits = expected_bytes(_as_wide_as(arch, middle), geometry, settings.rate) <= size
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return _as_wide_as(arch, low)
 
 
 def expected_bytes(arch: Architecture, geometry: Geometry, rate: RateSettings) -> float:
@@ -113,6 +113,11 @@ def fitting_strides(height: int, width: int) -> tuple[int, ...]:
         return padded * math.sqrt(max(cells / HNERV_CELLS, HNERV_CELLS / cells))
 
     return min(HNERV_STRIDES, key=misfit)
+
+
+def _as_wide_as(arch: Architecture, fc_dim: int) -> Architecture:
+    """With a stem of `fc_dim` channels, and no later stage wider for `lower_width` than the stem: for small targets."""
+    return replace(arch, fc_dim=fc_dim, lower_width=min(arch.lower_width, fc_dim))
 
 
 def _grids(geometry: Geometry, values: float) -> GridSpec:

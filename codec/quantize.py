@@ -104,10 +104,12 @@ def sensitivities(gradients: Iterable[Mapping[str, Tensor]]) -> dict[str, np.nda
 
 
 def dequantize(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:
-    """Load integers into a network in place: value = integer x step. See `check_tensors`."""
-    for p, tensor in zip(model.parameters(), tensors, strict=True):
+    """Load integers into a network, from the meta device to memory: value = integer x step. See `check_tensors`."""
+    values = {}
+    for (name, p), tensor in zip(model.named_parameters(), tensors, strict=True):
         steps = torch.from_numpy(step(tensor.steps)).view(-1, *[1] * (tensor.values.ndim - 1))
-        p.data.copy_((torch.from_numpy(tensor.values.astype(np.float32)) * steps).view(p.shape))
+        values[name] = (torch.from_numpy(tensor.values.astype(np.float32)) * steps).view(p.shape)
+    model.load_state_dict(values, assign=True)
 
 
 def check_tensors(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:

@@ -83,7 +83,6 @@ class NervReader:
         with _describing():
             model = blueprint(self.header.architecture, self.geometry(segment.frames))
         check_tensors(segment.tensors, model)
-        model.to_empty(device="cpu")
         dequantize(segment.tensors, model)
         return model.to(self.device).eval().cast(self.dtype)
 

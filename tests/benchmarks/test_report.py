@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from benchmarks.__main__ import RESULTS
 from benchmarks.machine import ROOT
 from benchmarks.measure import frame_path, save_frame, source_frame_path
 from benchmarks.rows import Row, RowFile, load
-from benchmarks.summary import curves, losses, order, scores
+from benchmarks.summary import budgets, curves, losses, order, scores
 
 PSNR = (30.0, 32.5, 34.6, 36.1)
 BPP = (0.02, 0.04, 0.08, 0.16)
@@ -61,7 +62,8 @@ def test_losses_are_said_in_bits_and_time() -> None:
         *ladder("vvenc-medium", rate=0.75), *ladder("nvcodec-hnerv", rate=3),
     ]  # fmt: skip
     said = losses(curves(rows))
-    assert "bunny: nvcodec medium needs 50 % more bits than x265 veryslow (30.0 to 36.1 dB)." in said
+    behind = "bunny: nvcodec medium needs 50 % more bits than x265 veryslow (30.0 to 36.1 dB); at equal bits it is "
+    assert any(re.fullmatch(re.escape(behind) + r"1\.\d dB below\.", line) for line in said)
     assert "dog: nvcodec medium is 20.0 dB below x265 veryslow at equal bits; they share no PSNR." in said
     assert "nvcodec medium needs 100 % more bits than VVenC medium, mean over 1 clip." in said
     assert "nvcodec medium takes 10.0 times as long as x265 veryslow for encoding (median over points)." in said
@@ -121,6 +123,18 @@ def test_the_crop_is_where_codecs_err_most() -> None:
     assert top <= 150 <= 170 <= top + report.CROP
     assert left <= 350 <= 380 <= left + report.CROP
     assert report._worst_window(source[:50, :60], [wrong[:50, :60]]) == (0, 0)
+
+
+def test_the_budget_of_our_points_is_said(tmp_path: Path) -> None:
+    rows = [
+        replace(row, settings=f"{row.settings} minutes=2 device=cpu")
+        for row in [*ladder("nvcodec-fast"), *ladder("nvcodec-hnerv")]
+    ]
+    fill(tmp_path, rows, ladder("x265-veryslow"))
+    said = "Budget of every point: nvcodec fast, HNeRV (in-house): minutes=2 device=cpu."
+    assert said in table.render(tmp_path)
+    assert said in report.write(tmp_path).read_text()
+    assert budgets(curves(ladder("x265-veryslow"))) == ""
 
 
 def test_the_readme_gets_the_table_between_its_markers(results: Path, tmp_path: Path) -> None:

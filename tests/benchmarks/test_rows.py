@@ -73,6 +73,12 @@ def test_the_last_good_row_of_a_point_is_shown_and_only_open_failures() -> None:
     assert failures(rows) == [open_]
 
 
+def test_a_curve_is_of_one_budget_the_one_measured_last() -> None:
+    short, long, other = row("bpp=0.1 minutes=2"), row("bpp=0.1 minutes=5"), row("bpp=0.2 minutes=2")
+    assert latest([other, short, long]) == [long]
+    assert latest([long, short, other]) == [short, other]
+
+
 def test_decode_speed_leaves_out_the_start_of_the_process() -> None:
     assert row(decode_seconds=3.0, first_frame_seconds=1.1).decode_fps == pytest.approx(95 / 1.9)
     assert row(decode_seconds=1.0, first_frame_seconds=1.1).decode_fps is None

@@ -30,6 +30,14 @@ def test_the_widest_network_that_fits_is_chosen(preset: str, size: int) -> None:
     assert expected_bytes(wider, geometry, settings.rate) > size
 
 
+def test_a_target_too_small_for_the_narrowest_stage_narrows_it() -> None:
+    settings = PRESETS["hnerv"].override(size=50_000)
+    geometry = replace(GEOMETRY, grid=settings.source.grid)
+    arch = plan(settings, geometry, 0, 50_000)
+    assert 2 <= arch.lower_width == arch.fc_dim < settings.model.lower_width
+    assert 40_000 < expected_bytes(arch, geometry, settings.rate) <= 50_000
+
+
 def test_a_larger_target_gives_a_wider_network() -> None:
     settings = PRESETS["fast"]
     widths = [plan(settings, GEOMETRY, 0, size).fc_dim for size in (20_000, 60_000, 180_000)]
