@@ -26,7 +26,7 @@ Extract = Callable[[np.ndarray], np.ndarray]  # teacher: uint8 [T, H, W, 3] -> f
 
 CLAIM_TOLERANCE = 0.02  # dB between an encoder's own report and what is measured here
 DECODE_RUNS = 3  # the median of them counts
-DECODE_ENOUGH = 3.0  # seconds after which no further run is started
+DECODE_ENOUGH = 6.0  # seconds after which no further run is started
 
 
 def measure(codec: Codec, settings: str, clip: Clip, folder: Path, row: Row, extract: Extract | None = None) -> Row:

@@ -78,6 +78,7 @@ def write(folder: Path) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["label"] = label
+    environment.filters["score_note"] = _score_note
     environment.tests["ours"] = is_ours
     page = environment.get_template("report.html.j2").render(
         clips=list(by_clip),
@@ -93,7 +94,6 @@ def write(folder: Path) -> Path:
         crop=CROP,
         figures=figures,
         number=number,
-        score_note=_score_note,
     )
     out = folder / "report.html"
     out.write_text(page, encoding="utf-8")

@@ -61,15 +61,14 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
     size: None where the widths are given. Raises ValueError where the settings describe no network.
     """
     model = settings.model
-    embed = model.embed
-    if embed is None:
-        bits = bits_per_value(settings.rate, False)[Part.EMBEDDING]
-        embed = str(_grids(geometry, 8 * (size or 0) * EMBED_SHARE / bits))
-    spec = parse_embed(embed)
+    if model.embed is None:
+        embed = str(_grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate))
+        return plan(replace(settings, model=replace(model, embed=embed)), geometry, clip_dim, size)
+    spec = parse_embed(model.embed)
     tile = (geometry.height, geometry.width) if isinstance(spec, GridSpec) else geometry.patch
     strides = model.dec_strds or fitting_strides(*tile)
     arch = Architecture(
-        embed=embed,
+        embed=model.embed,
         fc_dim=model.fc_dim or model.lower_width,
         fc_hw=model.fc_hw or (1, 1),
         dec_strds=strides,
@@ -120,8 +119,18 @@ def _as_wide_as(arch: Architecture, fc_dim: int) -> Architecture:
     return replace(arch, fc_dim=fc_dim, lower_width=min(arch.lower_width, fc_dim))
 
 
-def _grids(geometry: Geometry, values: float) -> GridSpec:
-    """Feature grids of about so many values: fine in time and coarse in space, and the other way round."""
+def _grid_bytes(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None) -> float:
+    """What feature grids are expected to take: their share of `size`, or of a network whose widths are given."""
+    if size is not None:
+        return EMBED_SHARE * size
+    smallest = str(_grids(geometry, 0, settings.rate))
+    weights = plan(replace(settings, model=replace(settings.model, embed=smallest)), geometry, clip_dim, None)
+    return EMBED_SHARE / (1 - EMBED_SHARE) * expected_bytes(weights, geometry, settings.rate)
+
+
+def _grids(geometry: Geometry, size: float, rate: RateSettings) -> GridSpec:
+    """Feature grids of about `size` bytes: fine in time and coarse in space, and the other way round."""
+    values = 8 * size / bits_per_value(rate, False)[Part.EMBEDDING]
     levels = []
     for share, time, fewest, most in GRID_LEVELS:
         time = min(time or geometry.frames, geometry.frames)

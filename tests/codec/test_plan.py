@@ -64,6 +64,18 @@ def test_what_is_given_is_taken() -> None:
     assert automatic.fc_hw == (math.ceil(180 / stride), math.ceil(160 / stride))
 
 
+def test_grids_grow_with_a_given_width() -> None:
+    """As many bytes for the grids as for the weights, as where a size is given."""
+    rate = PRESETS["fast"].rate
+    sizes = []
+    for fc_dim in (20, 40, 80):
+        arch = plan(PRESETS["fast"].override(fc_dim=fc_dim), GEOMETRY, 0, None)
+        sizes.append(expected_bytes(arch, GEOMETRY, rate))
+        parts = plan(PRESETS["fast"].override(size=round(sizes[-1])), GEOMETRY, 0, sizes[-1])
+        assert fc_dim == pytest.approx(parts.fc_dim, rel=0.25)
+    assert sizes == sorted(sizes)
+
+
 def test_one_number_of_blocks_stands_for_all_stages() -> None:
     settings = PRESETS["hnerv"].override(num_blks=(1, 2), fc_dim=8, dec_strds=(5, 2, 2))
     assert plan(settings, GEOMETRY, 0, None).dec_blks == (2, 2, 2)
