@@ -19,6 +19,7 @@ CHUNK = 16  # frames in memory at a time
 # Where chroma samples lie. Streams of H.264 and H.265 say left where those of AV1 and H.266 say nothing, and a
 # converter that believed them would move the colours of one codec against another's by a quarter pixel.
 _SITING = "chroma_location=left"
+_EVEN = "crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0:exact=1"  # encoders of 4:2:0 take no other sides
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,15 @@ class Clip:
 def prepare(source: Path, folder: Path, crop: tuple[int, int] | None = None) -> Clip:
     """Bring a video file into `folder`, centre crop (height, width) where given.
 
-    What is not 8-bit 4:2:0 is converted once, here, so that all codecs start from the same planes.
+    What is not 8-bit 4:2:0 is converted once, here, so that all codecs start from the same planes; an odd row or column
+    at the end is cut off.
     Raises process.CommandError where ffmpeg cannot read it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = source.stem if crop is None else f"{source.stem}_{crop[1]}x{crop[0]}"
     lossless, rgb = folder / f"{name}.mkv", folder / f"{name}.rgb"
     cut = "" if crop is None else f"crop={crop[1]}:{crop[0]},"
-    _to_lossless(source, lossless, f"{cut}setparams={_SITING},format=yuv420p")
+    _to_lossless(source, lossless, f"{cut}{_EVEN},setparams={_SITING},format=yuv420p")
     with av.open(str(lossless)) as container:
         first = next(container.decode(video=0))
         height, width, color = first.height, first.width, color_of(first)

@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_LAST_LINES = 4  # of stderr, in an error message
+_LINES = 2  # of stderr, from its start and from its end, in an error message
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # ffmpeg's: differs from run to run
 
 
 class CommandError(RuntimeError):
-    """A command ended with a non-zero exit code; the message holds its last words."""
+    """A command ended with a non-zero exit code; the message holds its first and last words."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def run(command: Sequence[str], stdout: Path | None = None, cwd: Path | None = N
             done = subprocess.run(launcher, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.PIPE, cwd=cwd)
         stderr = done.stderr.decode("utf-8", "replace")
         if done.returncode:
-            raise CommandError(f"{Path(command[0]).name} failed ({done.returncode}): {_last_words(stderr)}")
+            raise CommandError(f"{Path(command[0]).name} failed ({done.returncode}): {_gist(stderr)}")
         cost = json.loads(bill.read_text(encoding="utf-8"))
     return Finished(cost["seconds"], cost["peak_mib"], stderr)
 
@@ -68,9 +68,12 @@ def shown(command: Sequence[str]) -> str:
     return shlex.join(Path(word).name if Path(word).is_absolute() else word for word in command)
 
 
-def _last_words(stderr: str) -> str:
+def _gist(stderr: str) -> str:
+    """ffmpeg says the cause first and then who else gave up; Python says it last."""
     lines = [_ADDRESS.sub("", line).strip() for line in stderr.replace("\r", "\n").splitlines() if line.strip()]
-    return " / ".join(lines[-_LAST_LINES:]) or "it said nothing"
+    if len(lines) > 2 * _LINES:
+        lines = [*lines[:_LINES], "...", *lines[-_LINES:]]
+    return " / ".join(lines) or "it said nothing"
 
 
 def _launch(bill: Path, command: list[str]) -> int:

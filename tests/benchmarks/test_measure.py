@@ -70,6 +70,20 @@ def test_crop_is_cut_from_the_centre(source: Path, clip: Clip, tmp_path: Path) -
     assert np.abs(cut.reference().astype(int) - inner)[:, 4:-4, 4:-4].max() <= 1
 
 
+def test_an_odd_row_and_column_are_cut_off_for_all(source: Path, clip: Clip, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.mkv"
+    cut = "crop=175:173:0:0:exact=1"
+    process.run([ffmpeg.binary(), "-i", str(source), "-vf", cut, "-frames:v", "2", "-c:v", "ffv1", str(odd)])
+    even = prepare(odd, tmp_path / "clip")
+    assert (even.frames, even.height, even.width) == (2, 172, 174)
+    inner = clip.reference()[:2, :172, :174]
+    assert np.abs(even.reference().astype(int) - inner)[:, :-4, :-4].max() <= 1
+    for name, anchor in ANCHORS.items():
+        stream = tmp_path / f"{name}{anchor.extension}"
+        process.run(anchor.encode(anchor.points[0], even, stream))
+        assert stream.stat().st_size > 0
+
+
 def test_ms_ssim_of_a_clip_too_small_for_it_is_none() -> None:
     frames = np.zeros((2, 64, 64, 3), np.uint8)
     assert quality(frames, frames) == (100.0, None)

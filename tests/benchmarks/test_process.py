@@ -34,6 +34,11 @@ def test_a_failure_carries_the_last_words() -> None:
         process.run(python("import sys; print('out of memory', file=sys.stderr); sys.exit(3)"))
 
 
+def test_a_long_failure_carries_its_first_and_last_words() -> None:
+    with pytest.raises(process.CommandError, match=r"line 0 / line 1 / \.\.\. / line 7 / line 8$"):
+        process.run(python("import sys; [print('line', i, file=sys.stderr) for i in range(9)]; sys.exit(1)"))
+
+
 def test_a_command_that_is_killed_fails() -> None:
     with pytest.raises(process.CommandError, match=r"failed \(137\)"):
         process.run(python("import os; os.kill(os.getpid(), 9)"))
