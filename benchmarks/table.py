@@ -33,7 +33,7 @@ def render(folder: Path) -> str:
     references = [reference for reference in REFERENCES if against[reference]]
     head = [
         "codec",
-        *(f"BD-rate to {label(reference)} (clips)" for reference in references),
+        *(f"BD-rate, BD-PSNR to {label(reference)} (clips)" for reference in references),
         "encode, s/frame",
         "decode, frames/s",
     ]
@@ -47,7 +47,8 @@ def render(folder: Path) -> str:
         lines.append(_line([label(codec), *cells, *map(figures, speeds)]))
     text = (
         f"BD-rate: bits for the same RGB PSNR, mean over clips; negative means fewer. In brackets the number of clips "
-        f"where it exists, of those measured; {DASH}: none. Speeds: median over all points. "
+        f"where it exists, of those measured; {DASH}: none, the curves share no PSNR. "
+        "BD-PSNR: dB at the same bits. Speeds: median over all points. "
         f"Clips: {', '.join(by_clip)}. {budgets(by_clip)} "
         f"Measured on {'; '.join(sorted({row.machine for row in good}))}."
     )
@@ -76,6 +77,8 @@ def _line(cells: list[str]) -> str:
 def _rate(codec: str, reference: str, score: Score | None) -> str:
     if codec == reference:
         return "0 %"
-    if score is None or score.rate is None:
+    if score is None:
         return DASH
-    return f"{number(score.rate, 1, signed=True)} % ({score.clips_with_rate} of {len(score.deltas)})"
+    rate = DASH if score.rate is None else f"{number(score.rate, 1, signed=True)} %"
+    quality = "" if score.quality is None else f", {number(score.quality, 1, signed=True)} dB"
+    return f"{rate}{quality} ({score.clips_with_rate} of {len(score.deltas)})"
