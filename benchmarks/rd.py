@@ -16,6 +16,7 @@ from benchmarks.clips import Clip, prepare
 from benchmarks.codecs import Codec, UnavailableError
 from benchmarks.measure import Extract, blank, measure, save_frame, source_frame_path
 from benchmarks.ours import PREFIX, Ours
+from benchmarks.process import CommandError
 from benchmarks.rows import Row, RowFile
 from benchmarks.summary import HNERV
 from codec.backend import pick_device
@@ -67,7 +68,7 @@ def run(
 ) -> int:
     """Measure what does not stand yet and append its rows under `out`. Returns how many points failed.
 
-    `crop` is (height, width) of a centre crop of every clip.
+    `crop` is (height, width) of a centre crop of every clip. Raises CommandError for a clip that cannot be read.
     """
     out = out.resolve()
     file = RowFile(out)
@@ -81,7 +82,10 @@ def run(
         task = progress.add_task("", total=len(sources) * len(points))
         for source in sources:
             progress.update(task, description=f"{source.stem}: preparing")
-            clip = prepare(source, Path(work), crop)
+            try:
+                clip = prepare(source, Path(work), crop)
+            except CommandError as error:
+                raise CommandError(f"{source} cannot be prepared: {error}") from error
             save_frame(source_frame_path(out, clip.name), clip.reference()[clip.frames // 2])
             for codec, settings in points:
                 progress.update(task, description=f"{clip.name}: {codec.name} {settings}")

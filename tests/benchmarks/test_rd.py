@@ -160,6 +160,7 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.mkv").write_text("no video")
     done = run(tmp_path / "text.mkv", "--out", tmp_path / "out", "--codecs", TWO[0])
     assert done.exit_code == 1
+    assert "text.mkv cannot be prepared" in done.output
     assert "Invalid data found" in done.output
     assert "Traceback" not in done.output
 
