@@ -317,8 +317,8 @@ def encode(
     with failures():
         settings = settings_of(preset, given)
         from codec.atomic import atomic_output, check_output
-        from codec.encoding import Silent
-        from codec.encoding import encode as run
+        from codec.encoding.pipeline import Silent
+        from codec.encoding.pipeline import encode as run
 
         if report:
             check_output(report, force=True)
@@ -404,7 +404,7 @@ def decode(
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("standard output is a terminal: pipe it to a program or a file")
     with failures(), console.counting("decoding", quiet) as progress:
-        from codec.decoding import decode as run
+        from codec.decoding.outputs import decode as run
 
         count = run(
             path,
@@ -437,7 +437,7 @@ def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
     Frames, size, rate, network, teacher, bytes by part, and the quality that the encoder measured.
     """
     with failures():
-        from codec.inspect import info as run
+        from codec.decoding.inspect import info as run
 
         result = run(path, limits(limit))
     show(result, as_json, console.described(result, path))
@@ -457,7 +457,7 @@ def verify(path: str, against: str | None, as_json: bool, quiet: bool, device: s
     Exits with 0 only when all holds.
     """
     with failures(), console.counting("verifying", quiet) as progress:
-        from codec.inspect import verify as run
+        from codec.decoding.inspect import verify as run
 
         result = run(path, against, device=device, limits=limits(limit), progress=progress)
     show(result, as_json, console.verified(result, path))

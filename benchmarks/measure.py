@@ -20,7 +20,7 @@ from benchmarks import ffmpeg, machine, process
 from benchmarks.clips import CHUNK, Clip, map_rgb
 from benchmarks.codecs import Codec
 from benchmarks.rows import Row
-from codec import metrics
+from codec import quality
 
 Extract = Callable[[np.ndarray], np.ndarray]  # teacher: uint8 [T, H, W, 3] -> float32 [T, patches, D]
 
@@ -49,14 +49,14 @@ def measure(codec: Codec, settings: str, clip: Clip, folder: Path, row: Row, ext
         if frames != clip.frames:
             raise ValueError(f"decoded {frames} frames of {clip.frames}")
         pictures = map_rgb(out, clip.height, clip.width)
-        psnr, ms_ssim = quality(clip.reference(), pictures)
+        psnr, ms_ssim = mean_quality(clip.reference(), pictures)
         row = replace(row, psnr=psnr, ms_ssim=ms_ssim, vmaf=vmaf(clip, out))
         if extract is not None:
             truth, held = extract(clip.reference()), codec.features(stream, clip)
             row = replace(
                 row,
-                clip_sim=None if held is None else float(metrics.cosine(held, truth).mean()),
-                clip_sim_decoded=float(metrics.cosine(extract(pictures), truth).mean()),
+                clip_sim=None if held is None else float(quality.cosine(held, truth).mean()),
+                clip_sim_decoded=float(quality.cosine(extract(pictures), truth).mean()),
             )
         save_frame(frame_path(folder, row), pictures[clip.frames // 2])
     return replace(
@@ -93,7 +93,7 @@ def blank(codec: Codec, settings: str, clip: Clip, version: str, teacher: str | 
     )
 
 
-def quality(reference: np.ndarray, decoded: np.ndarray) -> tuple[float, float | None]:
+def mean_quality(reference: np.ndarray, decoded: np.ndarray) -> tuple[float, float | None]:
     """PSNR in dB and MS-SSIM, each per frame and then the mean. uint8 [T, H, W, 3] both.
 
     MS-SSIM is None where a side is too short for its five scales.
@@ -101,7 +101,7 @@ def quality(reference: np.ndarray, decoded: np.ndarray) -> tuple[float, float | 
 
     def compare(start: int) -> tuple[np.ndarray, np.ndarray | None]:
         pair = reference[start : start + CHUNK], decoded[start : start + CHUNK]
-        return metrics.psnr(*pair), metrics.ms_ssim(*pair)
+        return quality.psnr(*pair), quality.ms_ssim(*pair)
 
     with _one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
         psnr, ms_ssim = zip(*pool.map(compare, range(0, len(reference), CHUNK)), strict=True)

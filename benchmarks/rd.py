@@ -19,8 +19,8 @@ from benchmarks.ours import PREFIX, Ours
 from benchmarks.process import CommandError
 from benchmarks.rows import Row, RowFile
 from benchmarks.summary import HNERV
-from codec.backend import pick_device
-from codec.teacher import CLIPManager
+from codec.features.teacher import CLIPManager
+from codec.network.backend import pick_device
 
 GRID = (2, 4)  # rows and columns of the patches that have features: the codec's default
 

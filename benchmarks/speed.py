@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from benchmarks.machine import describe
 from bitstream import Architecture, Decoder, Encoder, best_rows, code_length
 from codec import video
-from codec.backend import pick_device, pick_dtype
-from codec.fit import Trainer
-from codec.model import DualHeadHNeRV, Geometry
-from codec.optim import optimizers
-from codec.plan import plan, target_bytes
+from codec.encoding.plan import plan, target_bytes
+from codec.network.backend import pick_device, pick_dtype
+from codec.network.model import DualHeadHNeRV, Geometry
 from codec.settings import PRESETS, Settings
+from codec.training.fit import Trainer
+from codec.training.optim import optimizers
 
 REPEATS = 7
 CALLS = 50  # of a patch or a frame, one after the other

@@ -1,8 +1,8 @@
 """Payload <-> bytes: the .nerv file format, on numpy and constriction alone. FORMAT.md is the normative page."""
 
-from .container import VERSION
-from .entropy import Decoder, Encoder, best_rows, code_length
-from .errors import (
+from bitstream.container import VERSION
+from bitstream.entropy import Decoder, Encoder, best_rows, code_length
+from bitstream.errors import (
     BitstreamError,
     ChecksumMismatch,
     DigestMismatch,
@@ -15,11 +15,11 @@ from .errors import (
     UnknownRequiredChunk,
     UnsupportedVersion,
 )
-from .file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
-from .header import Architecture, Color, Header, Quality, Teacher
-from .limits import Limits
-from .segment import Part, QuantizedTensor, Segment, write_segment
-from .tables import MAX_VALUE, STEPS, frequencies, nearest_step_index, step
+from bitstream.file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
+from bitstream.header import Architecture, Color, Header, Quality, Teacher
+from bitstream.limits import Limits
+from bitstream.segment import Part, QuantizedTensor, Segment, write_segment
+from bitstream.tables import MAX_VALUE, STEPS, frequencies, nearest_step_index, step
 
 __all__ = [
     "MAX_VALUE",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from .errors import ChecksumMismatch, MalformedChunk, NotANervFile, TruncatedFile, UnsupportedVersion
+from bitstream.errors import ChecksumMismatch, MalformedChunk, NotANervFile, TruncatedFile, UnsupportedVersion
 
 __all__ = [
     "MAGIC",

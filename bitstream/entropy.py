@@ -12,9 +12,9 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import MalformedChunk
-from .indices import IndexPlan, plan_indices
-from .tables import FAMILIES, MAX_VALUE, PRECISION, ROWS, bit_costs, frequencies
+from bitstream.errors import MalformedChunk
+from bitstream.indices import IndexPlan, plan_indices
+from bitstream.tables import FAMILIES, MAX_VALUE, PRECISION, ROWS, bit_costs, frequencies
 
 __all__ = ["Decoder", "Encoder", "best_rows", "code_length"]
 

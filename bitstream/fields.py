@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol, TypeVar
 
-from .errors import MalformedChunk
+from bitstream.errors import MalformedChunk
 
 __all__ = [
     "Blob",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from .container import (
+from bitstream.container import (
     PREAMBLE,
     Chunk,
     Origin,
@@ -24,7 +24,7 @@ from .container import (
     read_payload,
     write_chunk,
 )
-from .errors import (
+from bitstream.errors import (
     BitstreamError,
     ChecksumMismatch,
     DigestMismatch,
@@ -33,8 +33,8 @@ from .errors import (
     TruncatedFile,
     UnknownRequiredChunk,
 )
-from .fields import Cursor, Record, Repeated, Uint, parse
-from .header import (
+from bitstream.fields import Cursor, Record, Repeated, Uint, parse
+from bitstream.header import (
     Header,
     Quality,
     read_header,
@@ -44,8 +44,8 @@ from .header import (
     write_quality,
     write_timestamps,
 )
-from .limits import DEFAULT_LIMITS, Limits
-from .segment import Part, Segment, part_sizes, read_segment, read_span, write_segment
+from bitstream.limits import DEFAULT_LIMITS, Limits
+from bitstream.segment import Part, Segment, part_sizes, read_segment, read_span, write_segment
 
 __all__ = ["Nerv", "Reader", "SegmentEntry", "Verification", "assemble", "read", "verify", "write"]
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .errors import MissingBase
-from .fields import (
+from bitstream.errors import MissingBase
+from bitstream.fields import (
     Blob,
     Bool,
     Cursor,
@@ -26,7 +26,7 @@ from .fields import (
     Uint,
     parse,
 )
-from .limits import Limits
+from bitstream.limits import Limits
 
 __all__ = [
     "Architecture",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import MAX_VALUE, ROWS, STEPS, bit_costs
+from bitstream.tables import MAX_VALUE, ROWS, STEPS, bit_costs
 
 __all__ = ["IndexPlan", "from_residuals", "plan_indices", "to_residuals"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import LimitExceeded
+from bitstream.errors import LimitExceeded
 
 __all__ = ["DEFAULT_LIMITS", "Limits"]
 

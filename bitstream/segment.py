@@ -17,12 +17,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .entropy import Decoder, Encoder, best_rows
-from .errors import MalformedChunk
-from .fields import Cursor, Uint, parse, write_uint
-from .indices import IndexPlan, from_residuals, plan_indices, to_residuals
-from .limits import Limits
-from .tables import MAX_VALUE, ROWS, STEPS
+from bitstream.entropy import Decoder, Encoder, best_rows
+from bitstream.errors import MalformedChunk
+from bitstream.fields import Cursor, Uint, parse, write_uint
+from bitstream.indices import IndexPlan, from_residuals, plan_indices, to_residuals
+from bitstream.limits import Limits
+from bitstream.tables import MAX_VALUE, ROWS, STEPS
 
 __all__ = ["Part", "QuantizedTensor", "Segment", "part_sizes", "read_segment", "read_span", "write_segment"]
 

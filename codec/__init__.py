@@ -9,17 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codec.decoding import decode
-    from codec.encoding import encode
-    from codec.reader import NervDataset, NervReader
+    from codec.decoding.outputs import decode
+    from codec.decoding.reader import NervDataset, NervReader
+    from codec.encoding.pipeline import encode
 
 __all__ = ["NervDataset", "NervReader", "decode", "encode"]
 
 _HOMES = {
-    "NervDataset": "codec.reader",
-    "NervReader": "codec.reader",
-    "decode": "codec.decoding",
-    "encode": "codec.encoding",
+    "NervDataset": "codec.decoding.reader",
+    "NervReader": "codec.decoding.reader",
+    "decode": "codec.decoding.outputs",
+    "encode": "codec.encoding.pipeline",
 }
 
 

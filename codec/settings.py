@@ -9,11 +9,11 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from codec.blocks import CONV_TYPES
-from codec.embeddings import parse_embed
-from codec.losses import LOSSES
-from codec.model import check_layers
-from codec.optim import parse_schedule
+from codec.network.blocks import CONV_TYPES
+from codec.network.embeddings import parse_embed
+from codec.network.model import check_layers
+from codec.training.losses import LOSSES
+from codec.training.optim import parse_schedule
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from codec.encoding import encode
+from codec.encoding.pipeline import encode
 from codec.settings import PRESETS
 from tests.samples import Encoded, moving_frames, write_images
 from tests.tiny_clip import TinyClip, write_tiny_clip

@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import codec.encoding
+import codec.encoding.pipeline
 from cli import main
-from codec import metrics, video
-from codec.reader import NervReader
+from codec import quality, video
+from codec.decoding.reader import NervReader
 from codec.settings import PRESETS, Settings
 from tests.samples import Encoded, full_disk, moving_frames, write_images, write_video
 from tests.tiny_clip import TinyClip
@@ -79,7 +79,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Settings, dict
         calls.append((chosen, options))
         return {}
 
-    monkeypatch.setattr(codec.encoding, "encode", encode)
+    monkeypatch.setattr(codec.encoding.pipeline, "encode", encode)
 
     def ask(*words: object) -> tuple[Settings, dict[str, Any]]:
         run("encode", "in.mp4", "-o", "out.nerv", "--quiet", *words)
@@ -288,7 +288,7 @@ def test_a_real_clip(tmp_path: Path) -> None:
     assert (info.frames, info.height, info.width, info.fps) == (96, 36, 64, Fraction(25))
     wanted = np.stack(list(video.frames(source, resize=(36, 64))))
     found = np.stack(list(video.frames(tmp_path / "out.mp4")))
-    assert metrics.psnr(found, wanted).mean() == pytest.approx(report["psnr"], abs=0.5)
+    assert quality.psnr(found, wanted).mean() == pytest.approx(report["psnr"], abs=0.5)
 
 
 # Interrupted
@@ -296,7 +296,8 @@ def test_a_real_clip(tmp_path: Path) -> None:
 
 def child(setup: str, *words: object) -> subprocess.CompletedProcess[str]:
     """nvcodec in a process of its own, after a line of Python."""
-    code = f"import os, signal, sys, torch, codec.fit as fit; torch.set_num_threads(1); {setup}; import cli; cli.main()"
+    code = "import os, signal, sys, torch, codec.training.fit as fit; torch.set_num_threads(1); "
+    code += f"{setup}; import cli; cli.main()"
     arguments = [sys.executable, "-c", code, *(str(word) for word in words)]
     return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -10,7 +10,7 @@ from pytorch_msssim import ms_ssim
 from benchmarks import ffmpeg, process
 from benchmarks.anchors import ANCHORS
 from benchmarks.clips import Clip, map_rgb, prepare, write_rgb
-from benchmarks.measure import quality, vmaf
+from benchmarks.measure import mean_quality, vmaf
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def decoded(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_psnr_equals_that_of_ffmpeg_on_the_same_planes(clip: Clip, decoded: Path) -> None:
-    ours, _ = quality(clip.reference(), map_rgb(decoded, clip.height, clip.width))
+    ours, _ = mean_quality(clip.reference(), map_rgb(decoded, clip.height, clip.width))
     shape = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{clip.width}x{clip.height}"]
     inputs = [word for path in (decoded, clip.rgb) for word in (*shape, "-i", str(path))]
     graph = "[0:v]format=gbrp[a];[1:v]format=gbrp[b];[a][b]psnr=stats_file=-"
@@ -37,7 +37,7 @@ def test_psnr_equals_that_of_ffmpeg_on_the_same_planes(clip: Clip, decoded: Path
 
 def test_ms_ssim_equals_pytorch_msssim(clip: Clip, decoded: Path) -> None:
     reference, pictures = clip.reference(), map_rgb(decoded, clip.height, clip.width)
-    _, ours = quality(reference, pictures)
+    _, ours = mean_quality(reference, pictures)
     a, b = (torch.tensor(np.array(frames)).permute(0, 3, 1, 2).float() for frames in (reference, pictures))
     assert ours == pytest.approx(ms_ssim(a, b, data_range=255, size_average=False).mean().item(), abs=1e-5)
     assert ours is not None
@@ -86,4 +86,4 @@ def test_an_odd_row_and_column_are_cut_off_for_all(source: Path, clip: Clip, tmp
 
 def test_ms_ssim_of_a_clip_too_small_for_it_is_none() -> None:
     frames = np.zeros((2, 64, 64, 3), np.uint8)
-    assert quality(frames, frames) == (100.0, None)
+    assert mean_quality(frames, frames) == (100.0, None)

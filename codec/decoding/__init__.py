@@ -1,0 +1,1 @@
+"""A .nerv file -> frames, patches, features, and what it says of itself."""

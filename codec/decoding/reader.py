@@ -1,0 +1,189 @@
+"""Random access to the frames and features of a .nerv file: `reader[t]`, `reader[a:b]`, `.patch`, `.features`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from bitstream import Header, Limits, MalformedChunk
+from bitstream import Reader as FileReader
+from codec.network.backend import pick_device, pick_dtype
+from codec.network.model import DualHeadHNeRV, Geometry, blueprint, largest_map, tile_size
+from codec.patches import coords
+from codec.rate.quantize import check_tensors, dequantize
+from codec.video import Presentation
+
+BATCH_VALUES = 2**22  # in the largest map of the frames decoded together, where no batch is given
+SEGMENTS_HELD = 2  # networks kept in memory
+
+
+class NervReader:
+    """A .nerv file as a sequence of frames.
+
+    path: a file, or its bytes. device: see `backend.pick_device`. batch: frames decoded together, None for about as
+    many as make a megapixel. salvage: read what is intact of a damaged file; frames in `lost` are then missing.
+    Raises BitstreamError for a damaged file, OSError where it cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | bytes,
+        device: str | torch.device = "auto",
+        batch: int | None = None,
+        limits: Limits = Limits(),
+        salvage: bool = False,
+    ) -> None:
+        self.file = FileReader(path, limits, salvage)
+        self.device = device if isinstance(device, torch.device) else pick_device(device)
+        self.dtype = pick_dtype(self.device)
+        self.batch = batch or max(1, BATCH_VALUES // self._values_of_a_frame(limits))
+        self._network = lru_cache(SEGMENTS_HELD)(self._load)
+
+    def _values_of_a_frame(self, limits: Limits) -> int:
+        """Values in the largest map of the network, for all tiles of a frame. LimitExceeded, MalformedChunk."""
+        arch, geometry = self.header.architecture, self.geometry(len(self))
+        with _describing():
+            values = largest_map(arch, geometry)
+            whole = tile_size(arch, geometry) == (geometry.height, geometry.width)
+        limits.check("activations", values)
+        return values * (1 if whole else geometry.patches)
+
+    @property
+    def header(self) -> Header:
+        return self.file.header
+
+    @property
+    def presentation(self) -> Presentation:
+        """When and how the frames are shown."""
+        h = self.header
+        return Presentation(h.fps, h.time_base, self.file.timestamps, h.sar, h.color)
+
+    @property
+    def lost(self) -> tuple[range, ...]:
+        """Runs of frames that a damaged file no longer holds."""
+        return self.file.lost
+
+    def geometry(self, frames: int) -> Geometry:
+        """That of a segment of so many frames."""
+        return Geometry(frames, self.header.height, self.header.width, self.header.grid)
+
+    def network(self, number: int) -> DualHeadHNeRV:
+        """The network of segment `number`, on this reader's device. Raises BitstreamError."""
+        return self._network(number)
+
+    def _load(self, number: int) -> DualHeadHNeRV:
+        segment = self.file.segment(number)
+        with _describing():
+            model = blueprint(self.header.architecture, self.geometry(segment.frames))
+        check_tensors(segment.tensors, model)
+        dequantize(segment.tensors, model)
+        return model.to(self.device).eval().cast(self.dtype)
+
+    def __len__(self) -> int:
+        return self.header.frames
+
+    def __getitem__(self, key: int | slice) -> NDArray[np.uint8]:
+        """reader[t]: uint8 [H, W, 3]; reader[a:b]: uint8 [b - a, H, W, 3]. Raises IndexError past the end."""
+        if isinstance(key, slice):
+            chosen = range(len(self))[key]
+            h = self.header
+            out = np.empty((len(chosen), h.height, h.width, 3), np.uint8)
+            for place, frames in self._batches(chosen, lambda model, t: model.frames(t)):
+                out[place : place + len(frames)] = frames
+            return out
+        t = range(len(self))[key]
+        return self[t : t + 1][0]
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Frames start..stop-1, as a slice, in batches uint8 [n, H, W, 3]; holds a batch and a segment at a time."""
+        chosen = range(len(self))[start:stop]
+        return (frames for _, frames in self._batches(chosen, lambda model, t: model.frames(t)))
+
+    def patch(self, t: int, row: int, column: int) -> NDArray[np.uint8]:
+        """One patch of frame t, uint8 [h, w, 3]; nothing else is decoded. IndexError for one that is not there."""
+        t = range(len(self))[t]
+        return next(self.patches(range(t, t + 1), row, column))[0]
+
+    def patches(self, chosen: range, row: int, column: int) -> Iterator[NDArray[np.uint8]]:
+        """One patch of a run of frames, in batches uint8 [n, h, w, 3]. IndexError for one that is not there."""
+        rows, columns = self.header.grid
+        if not (0 <= row < rows and 0 <= column < columns):
+            raise IndexError(f"patch {row},{column} is not on this file's grid of {rows} rows and {columns} columns")
+        return (found for _, found in self._batches(chosen, lambda model, t: model.patch(t, row, column)))
+
+    def features(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """CLIP features of frames start..stop-1: float32 [n, patches, D], of unit length; the RGB head does not run.
+
+        Raises ValueError where the file holds none.
+        """
+        if not self.header.architecture.clip_dim:
+            raise ValueError("this file holds no features: it was encoded without a CLIP head (--clip off)")
+        chosen = range(len(self))[start:stop]
+        rows, columns = self.header.grid
+        out = np.empty((len(chosen), rows * columns, self.header.architecture.clip_dim), np.float32)
+        for place, found in self._batches(chosen, lambda model, t: model.frame_features(t)):
+            out[place : place + len(found)] = found
+        return out
+
+    def coords(self) -> NDArray[np.float32]:
+        """(t, row, column) of every patch, in the order of `features`: float32 [frames, patches, 3], each in [0, 1]."""
+        rows, columns = self.header.grid
+        return coords(len(self), self.header.grid).reshape(len(self), rows * columns, 3)
+
+    def _batches(self, chosen: range, run) -> Iterator[tuple[int, NDArray]]:  # type: ignore[no-untyped-def, type-arg]
+        """(place of the first, results) for runs of `chosen` frames that one network answers together."""
+        place = 0
+        while place < len(chosen):
+            number = self.file.number_of(chosen[place])
+            entry = self.file.index[number]
+            batch = [t for t in chosen[place : place + self.batch] if entry.start <= t < entry.stop]
+            with torch.inference_mode():
+                t = torch.tensor(batch, device=self.device) - entry.start
+                yield place, run(self.network(number), t).cpu().numpy()
+            place += len(batch)
+
+
+@contextmanager
+def _describing() -> Iterator[None]:
+    """Whatever keeps a header from being a network, as an error of the file."""
+    try:
+        yield
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise MalformedChunk(f"the header describes no network: {error}") from error
+
+
+class NervDataset(Dataset[dict[str, torch.Tensor]]):
+    """A file as a torch dataset: item t = {"frame": uint8 [3, H, W], "t": int64, "features": float32 [patches, D]}.
+
+    `features` is there if the file holds them. Safe to share among data-loader workers: each opens the file anew.
+    """
+
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+        self.path, self.device = path, device
+        self._reader: NervReader | None = None
+
+    @property
+    def reader(self) -> NervReader:
+        if self._reader is None:
+            self._reader = NervReader(self.path, self.device, batch=1)
+        return self._reader
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_reader": None}
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, t: int) -> dict[str, torch.Tensor]:
+        frame = torch.from_numpy(self.reader[t]).permute(2, 0, 1)
+        item = {"frame": frame, "t": torch.tensor(t)}
+        if self.reader.header.architecture.clip_dim:
+            item["features"] = torch.from_numpy(self.reader.features(t, t + 1)[0])
+        return item

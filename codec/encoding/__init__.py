@@ -1,0 +1,1 @@
+"""A video -> one .nerv file."""

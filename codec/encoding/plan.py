@@ -1,0 +1,144 @@
+"""From settings and a target size to a network: strides, grids and widths (HNeRV's modelsize idea, in bytes)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from bitstream import Architecture, Part
+from codec.network.embeddings import GridLevel, GridSpec, LatentSpec, parse_embed
+from codec.network.model import Geometry, blueprint, first_map
+from codec.rate.quantize import part_of
+from codec.settings import RateSettings, Settings
+
+# Strides of HNeRV's released configurations and their shorter forms; its latents have 2 x 4 cells.
+HNERV_STRIDES = (
+    (5, 4, 4, 3, 2),
+    (5, 4, 3, 3, 2),
+    (5, 4, 4, 2, 2),
+    (5, 4, 3, 2, 2),
+    (5, 3, 3, 2, 2),
+    (5, 4, 3, 2),
+    (5, 3, 3, 2),
+    (5, 4, 2, 2),
+    (5, 3, 2, 2),
+    (5, 2, 2, 2),
+    (5, 2, 2),
+    (5, 2),
+)
+HNERV_CELLS = 8
+WIDEST = 1024  # fc_dim
+EMBED_SHARE = 0.5  # of the target size, for feature grids
+# Feature grids: share of the values, frames a plane (0: one plane for the segment), fewest and most channels
+GRID_LEVELS = ((0.45, 1, 2, 8), (0.30, 8, 3, 12), (0.25, 0, 4, 16))
+GRID_CELLS = (8, 16, 32, 64, 128)  # pixels
+FILE_OVERHEAD = 250  # bytes: header, index, digest, framing
+
+
+def target_bytes(settings: Settings, frames: int, height: int, width: int) -> float | None:
+    """Bytes that a file of so many frames should come to; None where nothing was asked."""
+    rate = settings.rate
+    if rate.size is not None:
+        return float(rate.size)
+    return None if rate.bpp is None or settings.model.fc_dim is not None else rate.bpp * frames * height * width / 8
+
+
+def bits_per_value(rate: RateSettings, latents: bool) -> dict[Part, float]:
+    """Coded bits of one value, side information included, before the steps are fitted to a target; measured.
+
+    latents: of the `hnerv` embedding, which spread over their range; most values of a feature grid are small.
+    """
+    return {
+        Part.WEIGHT: max(0.5, (rate.weight_bits - 0.7) * (1 - 0.9 * rate.prune)),
+        Part.EMBEDDING: max(0.5, rate.embed_bits - (0.4 if latents else 1.5)),
+        Part.CLIP: max(0.5, rate.clip_bits - 0.7),
+    }
+
+
+def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None) -> Architecture:
+    """The network for segments of this geometry, expected to be coded in about `size` bytes each.
+
+    size: None where the widths are given. Raises ValueError where the settings describe no network.
+    """
+    model = settings.model
+    if model.embed is None:
+        embed = str(_grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate))
+        return plan(replace(settings, model=replace(model, embed=embed)), geometry, clip_dim, size)
+    spec = parse_embed(model.embed)
+    tile = (geometry.height, geometry.width) if isinstance(spec, GridSpec) else geometry.patch
+    strides = model.dec_strds or fitting_strides(*tile)
+    arch = Architecture(
+        embed=model.embed,
+        fc_dim=model.fc_dim or model.lower_width,
+        fc_hw=model.fc_hw or (1, 1),
+        dec_strds=strides,
+        dec_blks=model.num_blks[1:] if len(model.num_blks) > 2 else model.num_blks[1:] * len(strides),
+        conv_type=model.conv_type[1],
+        reduce=model.reduce,
+        lower_width=model.lower_width,
+        act=model.act,
+        norm=model.norm,
+        ks=model.ks[1:],
+        head_strd=model.head_strd,
+        out_bias=model.out_bias,
+        clip_dim=clip_dim,
+        clip_rank=model.clip_rank if clip_dim else 0,
+    )
+    arch = replace(arch, fc_hw=model.fc_hw or first_map(arch, geometry))
+    if model.fc_dim is not None or size is None:
+        return arch
+    low, high = 1, WIDEST
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = expected_bytes(_as_wide_as(arch, middle), geometry, settings.rate) <= size
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return _as_wide_as(arch, low)
+
+
+def expected_bytes(arch: Architecture, geometry: Geometry, rate: RateSettings) -> float:
+    """Bytes that a segment of this network is expected to be coded in."""
+    model = blueprint(arch, geometry)
+    bits = bits_per_value(rate, isinstance(parse_embed(arch.embed), LatentSpec))
+    return FILE_OVERHEAD + sum(p.numel() * bits[part_of(n)] for n, p in model.named_parameters()) / 8
+
+
+def fitting_strides(height: int, width: int) -> tuple[int, ...]:
+    """The strides of HNeRV's that leave a latent of about its size, and pad a tile little."""
+
+    def misfit(strides: tuple[int, ...]) -> float:
+        stride = math.prod(strides)
+        cells = math.ceil(height / stride) * math.ceil(width / stride)
+        padded = cells * stride**2 / (height * width)
+        return padded * math.sqrt(max(cells / HNERV_CELLS, HNERV_CELLS / cells))
+
+    return min(HNERV_STRIDES, key=misfit)
+
+
+def _as_wide_as(arch: Architecture, fc_dim: int) -> Architecture:
+    """With a stem of `fc_dim` channels, and no later stage wider for `lower_width` than the stem: for small targets."""
+    return replace(arch, fc_dim=fc_dim, lower_width=min(arch.lower_width, fc_dim))
+
+
+def _grid_bytes(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None) -> float:
+    """What feature grids are expected to take: their share of `size`, or of a network whose widths are given."""
+    if size is not None:
+        return EMBED_SHARE * size
+    smallest = str(_grids(geometry, 0, settings.rate))
+    weights = plan(replace(settings, model=replace(settings.model, embed=smallest)), geometry, clip_dim, None)
+    return EMBED_SHARE / (1 - EMBED_SHARE) * expected_bytes(weights, geometry, settings.rate)
+
+
+def _grids(geometry: Geometry, size: float, rate: RateSettings) -> GridSpec:
+    """Feature grids of about `size` bytes: fine in time and coarse in space, and the other way round."""
+    values = 8 * size / bits_per_value(rate, False)[Part.EMBEDDING]
+    levels = []
+    for share, time, fewest, most in GRID_LEVELS:
+        time = min(time or geometry.frames, geometry.frames)
+        for cell in GRID_CELLS:
+            level = GridLevel(1, cell, time)
+            size = level.planes(geometry.frames) * math.ceil(geometry.height / cell) * math.ceil(geometry.width / cell)
+            channels = int(share * values / size)
+            if channels >= fewest or cell == GRID_CELLS[-1]:
+                levels.append(replace(level, channels=min(max(channels, 1), most)))
+                break
+    return GridSpec(tuple(levels))

@@ -1,0 +1,1 @@
+"""Floats <-> integers, and what the integers cost in bits."""

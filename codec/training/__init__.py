@@ -1,0 +1,1 @@
+"""One training: a network overfitted to the frames of one segment."""

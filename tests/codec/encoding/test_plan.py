@@ -1,0 +1,114 @@
+"""From a size to a network: the widest that is expected to fit."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from codec.encoding.plan import HNERV_STRIDES, expected_bytes, fitting_strides, plan, target_bytes
+from codec.network.embeddings import GridSpec, parse_embed
+from codec.network.model import Geometry
+from codec.settings import PRESETS
+
+GEOMETRY = Geometry(96, 360, 640, (2, 4))
+
+
+def test_targets() -> None:
+    assert target_bytes(PRESETS["fast"].override(size=12345), 96, 360, 640) == 12345
+    assert target_bytes(PRESETS["fast"].override(bpp=0.1), 96, 360, 640) == pytest.approx(0.1 * 96 * 360 * 640 / 8)
+    assert target_bytes(PRESETS["fast"].override(fc_dim=16), 96, 360, 640) is None
+
+
+@pytest.mark.parametrize("preset", ["fast", "hnerv"])
+@pytest.mark.parametrize("size", [120_000, 250_000, 400_000])
+def test_the_widest_network_that_fits_is_chosen(preset: str, size: int) -> None:
+    settings = PRESETS[preset].override(size=size)
+    geometry = replace(GEOMETRY, grid=settings.source.grid)
+    arch = plan(settings, geometry, 0, size)
+    assert expected_bytes(arch, geometry, settings.rate) <= size
+    wider = replace(arch, fc_dim=arch.fc_dim + 1)
+    assert expected_bytes(wider, geometry, settings.rate) > size
+
+
+def test_a_target_too_small_for_the_narrowest_stage_narrows_it() -> None:
+    settings = PRESETS["hnerv"].override(size=50_000)
+    geometry = replace(GEOMETRY, grid=settings.source.grid)
+    arch = plan(settings, geometry, 0, 50_000)
+    assert 2 <= arch.lower_width == arch.fc_dim < settings.model.lower_width
+    assert 40_000 < expected_bytes(arch, geometry, settings.rate) <= 50_000
+
+
+def test_a_larger_target_gives_a_wider_network() -> None:
+    settings = PRESETS["fast"]
+    widths = [plan(settings, GEOMETRY, 0, size).fc_dim for size in (20_000, 60_000, 180_000)]
+    assert widths == sorted(set(widths))
+
+
+def test_features_take_their_share() -> None:
+    settings = PRESETS["fast"]
+    without, with_features = (plan(settings, GEOMETRY, dim, 60_000) for dim in (0, 512))
+    assert (without.clip_dim, without.clip_rank) == (0, 0)
+    assert (with_features.clip_dim, with_features.clip_rank) == (512, settings.model.clip_rank)
+    assert with_features.fc_dim < without.fc_dim
+
+
+def test_what_is_given_is_taken() -> None:
+    settings = PRESETS["fast"].override(
+        fc_dim=33, dec_strds=(2, 3), num_blks=(1, 2, 1), embed="pe_1.25_20", fc_hw=(40, 40)
+    )
+    arch = plan(settings, GEOMETRY, 0, None)
+    assert (arch.fc_dim, arch.dec_strds, arch.dec_blks, arch.embed) == (33, (2, 3), (2, 1), "pe_1.25_20")
+    assert arch.fc_hw == (40, 40)
+    automatic = plan(settings.override(fc_hw=()), GEOMETRY, 0, None)
+    stride = 2 * 3 * settings.model.head_strd
+    assert automatic.fc_hw == (math.ceil(180 / stride), math.ceil(160 / stride))
+
+
+def test_grids_grow_with_a_given_width() -> None:
+    """As many bytes for the grids as for the weights, as where a size is given."""
+    rate = PRESETS["fast"].rate
+    sizes = []
+    for fc_dim in (20, 40, 80):
+        arch = plan(PRESETS["fast"].override(fc_dim=fc_dim), GEOMETRY, 0, None)
+        sizes.append(expected_bytes(arch, GEOMETRY, rate))
+        parts = plan(PRESETS["fast"].override(size=round(sizes[-1])), GEOMETRY, 0, sizes[-1])
+        assert fc_dim == pytest.approx(parts.fc_dim, rel=0.25)
+    assert sizes == sorted(sizes)
+
+
+def test_one_number_of_blocks_stands_for_all_stages() -> None:
+    settings = PRESETS["hnerv"].override(num_blks=(1, 2), fc_dim=8, dec_strds=(5, 2, 2))
+    assert plan(settings, GEOMETRY, 0, None).dec_blks == (2, 2, 2)
+
+
+def test_feature_grids_grow_with_the_target() -> None:
+    def values(size: float) -> int:
+        arch = plan(PRESETS["fast"].override(size=10**5), GEOMETRY, 0, size)
+        spec = parse_embed(arch.embed)
+        assert isinstance(spec, GridSpec)
+        assert len(arch.embed) <= 64, "the header's field holds no more"
+        return sum(v.channels * v.planes(96) * math.ceil(360 / v.space) * math.ceil(640 / v.space) for v in spec.levels)
+
+    assert values(30_000) < values(100_000) < values(300_000)
+
+
+@pytest.mark.parametrize(("height", "width"), [(180, 160), (320, 320), (360, 640), (640, 1280), (1080, 1920)])
+def test_strides_are_hnervs_and_pad_little(height: int, width: int) -> None:
+    strides = fitting_strides(height, width)
+    assert strides in HNERV_STRIDES
+    stride = math.prod(strides)
+    assert math.ceil(height / stride) * math.ceil(width / stride) * stride**2 <= 1.5 * height * width
+
+
+def test_hnervs_own_size_has_its_own_strides() -> None:
+    assert fitting_strides(640, 1280) == (5, 4, 4, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "geometry", [Geometry(1, 1, 1, (1, 1)), Geometry(2, 3, 500, (1, 4)), Geometry(300, 64, 48, (2, 4))]
+)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_geometry_has_a_network(geometry: Geometry, preset: str) -> None:
+    settings = PRESETS[preset].override(crop=(), fc_hw=(), size=50_000)
+    arch = plan(settings, geometry, 0, 50_000)
+    assert expected_bytes(arch, geometry, settings.rate) > 0

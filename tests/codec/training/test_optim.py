@@ -1,0 +1,117 @@
+"""Learning-rate schedules in the family's strings, and Muon."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from codec.training.optim import Muon, Schedule, optimizers, orthogonalise, parse_schedule
+
+
+def test_the_published_schedule() -> None:
+    """Up over the first tenth from a tenth of the rate, linearly, then half a cosine down to zero."""
+    schedule = parse_schedule("cosine_0.1_1_0.1")
+    assert schedule == Schedule(up=0.1, power=1.0, start=0.1)
+    assert schedule.multiplier(0) == pytest.approx(0.1)
+    assert schedule.multiplier(0.05) == pytest.approx(0.55)
+    assert schedule.multiplier(0.1) == pytest.approx(1.0)
+    assert schedule.multiplier(0.55) == pytest.approx(0.5)
+    assert schedule.multiplier(1.0) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_other_powers_and_no_warm_up() -> None:
+    assert parse_schedule("cosine_0.2_2_0").multiplier(0.1) == pytest.approx(0.25)
+    assert parse_schedule("cosine_0_1_1").multiplier(0) == pytest.approx(1.0)
+    assert parse_schedule("cosine_1_1_0").multiplier(1) == pytest.approx(1.0)
+
+
+@given(st.floats(0, 1), st.floats(0, 4), st.floats(0, 1), st.floats(0, 1))
+def test_multipliers_stay_between_nothing_and_the_whole_rate(up: float, power: float, start: float, at: float) -> None:
+    assert 0 <= Schedule(up, power, start).multiplier(at) <= 1 + 1e-12
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cosine", "cosine_0.1_1", "cosine_0.1_1_0.1_2", "cosine_2_1_0.1", "step_1_1_1", "cosine_a_1_1"]
+)
+def test_other_schedules_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not cosine_UP_POWER_START, such as cosine_0.1_1_0.1"):
+        parse_schedule(text)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 40), st.integers(1, 60), st.floats(1e-4, 1e4), st.integers(0, 2**31))
+def test_orthogonalising_evens_out_singular_values(rows: int, columns: int, scale: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    rank = min(rows, columns)
+    u, v = torch.linalg.qr(torch.randn(rows, rank))[0], torch.linalg.qr(torch.randn(columns, rank))[0]
+    spread = torch.logspace(0, -1.5, rank) * scale  # a condition number of 30
+    found = orthogonalise(u * spread @ v.mT)
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    # the singular vectors stay: with equal values the product is u v^T
+    assert (found * (u @ v.mT)).sum() > 0.6 * rank
+
+
+@pytest.mark.parametrize("shape", [(16, 8, 3, 3), (64, 4, 1, 1), (5, 40)])
+def test_a_muon_step_moves_every_direction_equally_far(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    p = nn.Parameter(torch.zeros(shape))
+    optimizer = Muon([p], lr=0.1)
+    p.grad = torch.randn(shape) * 1000  # the size of a gradient does not matter
+    before = p.detach().clone()
+    optimizer.step()
+    step = (p.detach() - before).flatten(1)
+    tall = max(1.0, step.shape[0] / step.shape[1]) ** 0.5
+    values = torch.linalg.svdvals(step) / (0.1 * tall)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    assert (step * p.grad.flatten(1)).sum() < 0, "it goes downhill"
+
+
+def test_muon_reaches_a_minimum() -> None:
+    torch.manual_seed(0)
+    target = torch.randn(12, 6)
+    p = nn.Parameter(torch.zeros(12, 6))
+    optimizer = Muon([p], lr=0.1)
+    for i in range(200):
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 + math.cos(math.pi * i / 200)) / 2
+        loss = (p - target).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.01 * target.square().sum().item()
+
+
+class Net(nn.Module):
+    """One parameter of each kind that a network of ours has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.ParameterDict({"grid": nn.Parameter(torch.randn(3, 2, 4, 4))})
+        self.dense = nn.Conv2d(3, 4, 3)
+        self.depthwise = nn.Conv2d(4, 4, 3, groups=4)
+        self.linear = nn.Linear(4, 5)
+        self.fixed = nn.Parameter(torch.zeros(3, 3), requires_grad=False)
+
+
+def test_each_parameter_has_one_optimiser() -> None:
+    net = Net()
+    muon, adam = optimizers(net, "muon", 0.01)
+    assert isinstance(muon, Muon)
+    assert isinstance(adam, torch.optim.Adam)
+    names = {id(p): n for n, p in net.named_parameters()}
+    muons = {names[id(p)] for g in muon.param_groups for p in g["params"]}
+    adams = {names[id(p)] for g in adam.param_groups for p in g["params"]}
+    assert muons == {"dense.weight", "linear.weight"}
+    assert adams == {"embedding.grid", "dense.bias", "depthwise.weight", "depthwise.bias", "linear.bias"}
+
+
+def test_adam_alone_takes_all() -> None:
+    (adam,) = optimizers(Net(), "adam", 0.003)
+    assert isinstance(adam, torch.optim.Adam)
+    assert sum(len(g["params"]) for g in adam.param_groups) == 7
+    assert {g["lr"] for g in adam.param_groups} == {0.003}
