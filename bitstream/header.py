@@ -34,6 +34,7 @@ __all__ = [
     "Header",
     "Quality",
     "Teacher",
+    "divides",
     "read_header",
     "read_quality",
     "read_timestamps",
@@ -215,6 +216,7 @@ def read_header(payload: bytes, limits: Limits) -> Header:
     parse(cursor, lambda _: _check_consistent(header))
     for name in ("frames", "height", "width"):
         limits.check(name, getattr(header, name))
+    limits.check("coordinates", header.frames * math.prod(header.grid))
     if header.base:
         raise MissingBase(
             f"the weights are differences to the base network {header.base.hex()}, which this reader does not have; "
@@ -227,14 +229,21 @@ def _check_consistent(header: Header) -> None:
     """Raise ValueError where fields, each legal by itself, contradict each other."""
     rows, columns = header.grid
     train, validate, period = header.split
-    if rows > header.height or columns > header.width:
-        raise ValueError(f"grid: {rows}x{columns} patches do not fit {header.height}x{header.width} pixels")
+    if not (divides(header.height, rows) and divides(header.width, columns)):
+        raise ValueError(
+            f"grid: {rows}x{columns} patches do not fit {header.height}x{header.width} pixels, some would be empty"
+        )
     if not train <= validate <= period:
         raise ValueError(f"split: {train}_{validate}_{period} does not rise")
     if len(header.architecture.dec_blks) != len(header.architecture.dec_strds):
         raise ValueError("dec_blks: are not as many as dec_strds")
     if header.architecture.clip_dim != (header.teacher.dim if header.teacher else 0):
         raise ValueError("clip_dim: is not the width of the teacher's features")
+
+
+def divides(side: int, count: int) -> bool:
+    """Whether a side of so many pixels, cut into `count` patches of ceil(side / count), leaves pixels for the last."""
+    return (count - 1) * -(-side // count) < side
 
 
 def write_timestamps(timestamps: tuple[int, ...]) -> bytes:

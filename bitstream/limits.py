@@ -19,7 +19,9 @@ class Limits:
     width: int = 2**14  # pixels
     tensors: int = 2**12  # per segment
     values: int = 2**27  # integers in all tensors of one segment; 268 MB as int16
+    coordinates: int = 2**26  # patches of all frames
     activations: int = 2**29  # values in the largest map that a decoder computes at once; for the network to check
+    operations: int = 2**39  # multiplications to decode one frame, patches and features included; likewise
 
     def check(self, name: str, declared: int) -> None:
         """Raise LimitExceeded where `declared` is over the limit called `name`."""

@@ -12,7 +12,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bitstream import Architecture, Color, Header, Nerv, Part, Quality, QuantizedTensor, Segment, Teacher
+from bitstream import Architecture, Color, Header, Limits, Nerv, Part, Quality, QuantizedTensor, Segment, Teacher
+from bitstream.header import divides
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 PREAMBLE = b"\x8eNERV\r\n\n\x01"
@@ -185,21 +186,28 @@ colors = st.builds(
 )
 
 
+def divisions(side: int, most: int) -> st.SearchStrategy[int]:
+    """How often a side of so many pixels can be divided, `most` times at most."""
+    return uints(1, min(255, side, most)).filter(lambda count: divides(side, count))
+
+
 @st.composite
 def headers(draw: st.DrawFn, frames: st.SearchStrategy[int] = many_frames) -> Header:
     """Any legal header that the default limits let through."""
-    height, width = draw(uints(1, 2**14)), draw(uints(1, 2**14))
+    limits = Limits()
+    count, height, width = draw(frames), draw(uints(1, limits.height)), draw(uints(1, limits.width))
+    rows = draw(divisions(height, limits.coordinates // count))
     teacher = draw(st.none() | teachers)
     a, b, c = sorted(draw(st.tuples(uints(1, 65535), uints(1, 65535), uints(1, 65535))))
     return Header(
-        frames=draw(frames),
+        frames=count,
         height=height,
         width=width,
         fps=draw(ratios),
         time_base=draw(ratios),
         sar=draw(ratios),
         color=draw(colors),
-        grid=(draw(uints(1, min(255, height))), draw(uints(1, min(255, width)))),
+        grid=(rows, draw(divisions(width, limits.coordinates // (count * rows)))),
         architecture=replace(draw(architectures), clip_dim=teacher.dim if teacher else 0),
         teacher=teacher,
         split=(a, b, c),

@@ -16,6 +16,7 @@ from bitstream.header import (
     HEADER,
     QUALITY,
     TEACHER,
+    divides,
     read_header,
     read_quality,
     read_timestamps,
@@ -64,6 +65,8 @@ ILLEGAL = [
     (replace(payloads.HEADER, fps=Fraction(0)), "fps: 0 is not in"),
     (replace(payloads.HEADER, grid=(0, 4)), "grid: 0 is not in"),
     (replace(payloads.HEADER, height=1, grid=(2, 4)), "grid: 2x4 patches do not fit 1x1280 pixels"),
+    (replace(payloads.HEADER, height=6, grid=(5, 4)), "grid: 5x4 patches do not fit 6x1280 pixels, some would be"),
+    (replace(payloads.HEADER, width=9, grid=(2, 7)), "grid: 2x7 patches do not fit 640x9 pixels, some would be"),
     (replace(payloads.HEADER, split=(19, 18, 20)), "split: 19_18_20 does not rise"),
     (replace(payloads.HEADER, teacher=None), "clip_dim: is not the width"),
     (replace(payloads.HEADER, encoder="x" * 65), "encoder: 65 is not in"),
@@ -177,3 +180,17 @@ def test_quality_is_held_as_float32() -> None:
     assert Quality(psnr=33.1).psnr == 33.099998474121094
     assert Quality(psnr=float("nan")).psnr is None
     assert Quality(psnr=float("inf")).psnr == float("inf")
+
+
+@pytest.mark.parametrize("side", [1, 2, 6, 9, 45, 100])
+def test_a_side_is_divided_so_that_every_patch_has_pixels(side: int) -> None:
+    for count in range(1, side + 2):
+        height = -(-side // count)
+        assert divides(side, count) == all(range(side)[row * height : (row + 1) * height] for row in range(count))
+
+
+def test_patches_of_all_frames_are_limited() -> None:
+    payload = write_header(replace(payloads.HEADER, frames=2**20, grid=(16, 8)))
+    with pytest.raises(LimitExceeded, match=r"coordinates = 134217728.*--limit coordinates=134217728"):
+        read_header(payload, Limits())
+    assert read_header(payload, Limits(coordinates=2**27)).grid == (16, 8)
