@@ -90,17 +90,15 @@ def size(text: str) -> int:
 
 
 def rate(text: str) -> Fraction:
-    try:
-        found = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        found = Fraction(0)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:/([1-9][0-9]{0,6}))?", text.strip())
+    found = Fraction(match[1]) / int(match[2] or 1) if match else Fraction(0)
     if not 0 < found <= 10**6 or found.denominator > 10**6:
         raise ValueError(f"'{text}' is not a rate such as 30 or 30000/1001")
     return found
 
 
 def frame_range(text: str) -> tuple[int, int | None]:
-    if not (match := re.fullmatch(r"(\d*)(:?)(\d*)", text.strip())) or text.strip() in ("", ":"):
+    if not (match := re.fullmatch("([0-9]{0,18})(:?)([0-9]{0,18})", text.strip())) or text.strip() in ("", ":"):
         raise ValueError(f"'{text}' is not a range of frames such as 10:20, 10:, :20 or 10")
     start, colon, stop = match.groups()
     if not colon:
@@ -117,7 +115,7 @@ def limits(changes: tuple[str, ...]) -> Limits:
     found: dict[str, int] = {}
     for change in changes:
         name, _, value = change.partition("=")
-        if name not in Limits.__dataclass_fields__ or not value.isdigit():
+        if name not in Limits.__dataclass_fields__ or not re.fullmatch("[0-9]{1,18}", value):
             raise click.UsageError(
                 f"--limit {change}: give NAME=NUMBER with a NAME of {', '.join(Limits.__dataclass_fields__)}"
             )
@@ -127,12 +125,16 @@ def limits(changes: tuple[str, ...]) -> Limits:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Errors that a user can mend end with their message and exit code 1, wrong values with 2, interrupts with 130."""
+    """Errors that a user can mend end with their message and exit code 1, wrong values with 2, interrupts with 130.
+
+    An interrupt is Ctrl-C, SIGTERM, or a terminal that goes away; not where whoever started us had it ignored.
+    """
 
     def stop(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    heard = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     except (CodecError, BitstreamError) as error:
@@ -147,7 +149,8 @@ def failures() -> Iterator[None]:
         click.echo("interrupted", err=True)
         sys.exit(130)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show(result: dict[str, Any], as_json: bool, text: str) -> None:
@@ -463,7 +466,3 @@ def verify(path: str, against: str | None, as_json: bool, quiet: bool, device: s
     show(result, as_json, console.verified(result, path))
     if not result["ok"]:
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

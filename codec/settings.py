@@ -258,7 +258,7 @@ def parse_numbers(text: str) -> tuple[int, ...]:
 
 def parse_size(text: str) -> int:
     """Bytes: '300k' -> 300000, '1.5M' -> 1500000, '2000' -> 2000."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)i?[bB]?", text.strip())
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kKmMgG]?)i?[bB]?", text.strip())
     if not match:
         raise ValueError(f"'{text}' is not a size such as 300k, 1.5M or 200000")
     return round(float(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()])

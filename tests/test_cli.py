@@ -297,7 +297,7 @@ def test_a_real_clip(tmp_path: Path) -> None:
 def child(setup: str, *words: object) -> subprocess.CompletedProcess[str]:
     """nvcodec in a process of its own, after a line of Python."""
     code = "import os, signal, sys, torch, codec.training.fit as fit; torch.set_num_threads(1); "
-    code += f"{setup}; import cli; cli.main()"
+    code += f"{setup}; import nvcodec; nvcodec.main()"
     arguments = [sys.executable, "-c", code, *(str(word) for word in words)]
     return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -471,6 +471,8 @@ WRONG_USAGE: list[tuple[tuple[object, ...], str]] = [
     (("in.mp4", "-o", "v.nerv", "--size", "big"), "is not a size such as 300k"),
     (("in.mp4", "-o", "v.nerv", "--fps", "0"), "'0' is not a rate such as 30 or 30000/1001"),
     (("in.mp4", "-o", "v.nerv", "--fps", "1/0"), "is not a rate"),
+    (("in.mp4", "-o", "v.nerv", "--fps", "1e999999999"), "is not a rate"),
+    (("in.mp4", "-o", "v.nerv", "--size", "9" * 400), "is not a size such as 300k"),
     (("in.mp4", "-o", "v.nerv", "--report", "v.nerv"), "--report and --output name the same file"),
 ]
 
@@ -492,6 +494,11 @@ WRONG_DECODING: list[tuple[tuple[object, ...], str]] = [
     (("-o", "out.mp4", "--batch", 0), "0 is not in the range x>=1"),
     (("-o", "out.mp4", "--limit", "frames"), "--limit frames: give NAME=NUMBER with a NAME of file_bytes, "),
     (("-o", "out.mp4", "--limit", "colour=3"), "--limit colour=3: give NAME=NUMBER"),
+    (("-o", "out.mp4", "--limit", "frames=²"), "--limit frames=²: give NAME=NUMBER"),
+    (("-o", "out.mp4", "--limit", "frames=" + "9" * 5000), "give NAME=NUMBER"),
+    (("-o", "out.mp4", "--frames", "9" * 5000), "is not a range of frames"),
+    (("-o", "out.mp4", "--frames", "²"), "is not a range of frames"),
+    (("-o", "out.mp4", "--patch", "²,0"), "is not a list of whole numbers"),
 ]
 
 
@@ -536,7 +543,7 @@ def test_decode_to_a_pipe(encoded: Encoded, decoded: np.ndarray) -> None:
 
 
 def test_a_pipe_that_is_closed_early_ends_quietly(encoded: Encoded) -> None:
-    command = [sys.executable, "cli.py", "decode", str(encoded.path), "-o", "-"]
+    command = [sys.executable, "-m", "nvcodec", "decode", str(encoded.path), "-o", "-"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ("pyproject.toml", "README.md", "cli.py", "codec", "bitstream", "benchmarks", "tests")
+SHIPPED = ("pyproject.toml", "README.md", "nvcodec.py", "cli.py", "codec", "bitstream", "benchmarks", "tests")
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_wheel_holds_the_modules_and_the_format_but_no_tests(wheel: zipfile.ZipFile) -> None:
     names = {n for n in wheel.namelist() if ".dist-info/" not in n}
     sources = {p.relative_to(ROOT).as_posix() for top in ("codec", "bitstream") for p in (ROOT / top).rglob("*.py")}
-    assert names == sources | {"cli.py", "bitstream/FORMAT.md"}
+    assert names == sources | {"nvcodec.py", "cli.py", "bitstream/FORMAT.md"}
 
 
 def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
     (path,) = (n for n in wheel.namelist() if n.endswith("entry_points.txt"))
     entry_points = configparser.ConfigParser()
     entry_points.read_string(wheel.read(path).decode())
-    assert dict(entry_points["console_scripts"]) == {"nvcodec": "cli:main"}
+    assert dict(entry_points["console_scripts"]) == {"nvcodec": "nvcodec:main"}
 
 
 def test_wheel_says_what_it_needs(wheel: zipfile.ZipFile) -> None:
