@@ -1,5 +1,6 @@
 """What is kept of an encode until it is finished, and checkpoints."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,15 +61,90 @@ def test_an_interrupted_job_is_in_the_way_of_another(tmp_path: Path) -> None:
 def test_damaged_job_files_are_named(tmp_path: Path, text: str) -> None:
     interrupted(tmp_path / "v.nerv")
     (tmp_path / "v.nerv.ckpt" / "job.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"v\.nerv\.ckpt is damaged .*--force"):
+    with pytest.raises(CheckpointError, match=r"v\.nerv\.ckpt/job\.json is damaged .*--force"):
         Job(tmp_path / "v.nerv", "key", resume=True, force=False)
 
 
-def test_damaged_facts_are_named(tmp_path: Path) -> None:
-    interrupted(tmp_path / "v.nerv")
-    (tmp_path / "v.nerv.ckpt" / "segment_0.json").unlink()
-    with pytest.raises(CheckpointError, match=r"is damaged"):
-        Job(tmp_path / "v.nerv", "key", resume=True, force=False).finished(0)
+def flip(data: bytes) -> bytes:
+    return data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("segment_0.json", lambda data: b"{}"),
+        ("segment_0.json", lambda data: b"[]"),
+        ("segment_0.json", flip),
+        ("segment_0.json", None),
+        ("segment_0.nervseg", flip),
+        ("segment_0.nervseg", lambda data: b""),
+        ("training_1.safetensors", flip),
+        ("training_1.safetensors", lambda data: b""),
+    ],
+)
+def test_damage_is_found_before_anything_is_trained(
+    tmp_path: Path, name: str, damage: Callable[[bytes], bytes] | None
+) -> None:
+    with Job(tmp_path / "v.nerv", "key", resume=False, force=False) as job:
+        job.finish(0, b"payload of segment 0", {"epochs": 3})
+        checkpoint.save(job.training(1), {"a": torch.randn(100)}, {"step": 1})
+    with Job(tmp_path / "v.nerv", "key", resume=True, force=False) as job:
+        assert job.finished(0) is not None
+    path = tmp_path / "v.nerv.ckpt" / name
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    kept = files(tmp_path)
+    with pytest.raises(CheckpointError, match=rf"{name.split('.')[0]}\.\w+ is damaged .*start again with --force"):
+        Job(tmp_path / "v.nerv", "key", resume=True, force=False)
+    assert files(tmp_path) == kept, "nothing is lost by looking"
+    with Job(tmp_path / "v.nerv", "key", resume=False, force=True) as job:
+        assert job.finished(0) is None
+    assert files(tmp_path) == {}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_one_encode_at_a_time(tmp_path: Path) -> None:
+    output = tmp_path / "v.nerv"
+    with Job(output, "key", resume=False, force=False) as job:
+        for resume, force in ((False, False), (True, False), (False, True)):
+            with pytest.raises(OutputError, match=r"v\.nerv is being encoded since 2\d\d\d-.* by process \d+: wait"):
+                Job(output, "key", resume, force)
+        job.finish(0, b"payload", {})
+    with Job(output, "key", resume=True, force=False) as job:
+        assert job.finished(0) == (b"payload", {})
+
+
+def test_what_a_killed_encode_leaves_without_work_is_in_nobodys_way(tmp_path: Path) -> None:
+    """As after SIGKILL in its first minute: the lock is forgotten with its process, and no work is there to lose."""
+    folder = tmp_path / "v.nerv.ckpt"
+    for leavings in ({}, {"lock": b"since"}, {"lock": b"since", "job.json": b"{"}, {"training_0.partial": b"half"}):
+        folder.mkdir()
+        for name, data in leavings.items():
+            (folder / name).write_bytes(data)
+        with Job(tmp_path / "v.nerv", "key", resume=bool(leavings), force=False) as job:
+            assert job.finished(0) is None
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", "segment_0.nervseg.txt", "job.json/", ".git/", "my training_0.safetensors"]
+)
+def test_a_directory_of_someone_elses_is_left_alone(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "v.nerv.ckpt"
+    folder.mkdir()
+    (folder / "training_0.safetensors").write_bytes(b"work")
+    path = folder / name
+    path.mkdir() if name.endswith("/") else path.write_text("years of work")
+    for resume, force in ((False, False), (True, False), (False, True)):
+        with pytest.raises(OutputError, match=rf"v\.nerv\.ckpt, .*, holds other things \({name.rstrip('/')}\)"):
+            Job(tmp_path / "v.nerv", "key", resume, force)
+    assert path.exists()
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_checkpoints_come_back_as_they_were(tmp_path: Path) -> None:
