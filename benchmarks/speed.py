@@ -20,12 +20,13 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import describe
-from bitstream import Architecture, Decoder, Encoder, best_rows, code_length
+from bitstream import Decoder, Encoder, best_rows, code_length
 from codec import video
 from codec.encoding.plan import plan, target_bytes
 from codec.network.backend import pick_device, pick_dtype
-from codec.network.model import DualHeadHNeRV, Geometry
+from codec.network.dual_head import DualHeadHNeRV
 from codec.settings import PRESETS, Settings
+from codec.specs import DualHeadSpec, Geometry
 from codec.training.fit import Trainer
 from codec.training.optim import optimizers
 
@@ -61,14 +62,14 @@ def compare(ours: Callable[[], object], plain: Callable[[], object], repeats: in
 
 
 def training(
-    arch: Architecture, geometry: Geometry, frames: np.ndarray, settings: Settings, device: torch.device
+    spec: DualHeadSpec, geometry: Geometry, frames: np.ndarray, settings: Settings, device: torch.device
 ) -> Pair:
     """Seconds a frame of one training step."""
-    trainer = Trainer(arch, geometry, frames, None, settings, device, None)
+    trainer = Trainer(spec, geometry, frames, None, settings, device, None)
     ours = trainer.train_step
 
     torch.manual_seed(0)
-    model = DualHeadHNeRV(arch, geometry).to(device).cast(torch.float32, torch.contiguous_format)
+    model = DualHeadHNeRV(spec, geometry).to(device).cast(torch.float32, torch.contiguous_format)
     built = optimizers(model, settings.train.optimizer, settings.train.lr)
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous().to(device)
 
@@ -84,14 +85,14 @@ def training(
 
 
 @torch.inference_mode()
-def decoding(arch: Architecture, geometry: Geometry, device: torch.device) -> tuple[Pair, Pair]:
+def decoding(spec: DualHeadSpec, geometry: Geometry, device: torch.device) -> tuple[Pair, Pair]:
     """Seconds a frame of decoding; and of one frame, one patch (as `ours`) against the whole (as `plain`)."""
     batch = min(4, geometry.frames)
     t = torch.arange(batch, device=device)
     torch.manual_seed(0)
-    model = DualHeadHNeRV(arch, geometry).to(device).eval().cast(pick_dtype(device))
+    model = DualHeadHNeRV(spec, geometry).to(device).eval().cast(pick_dtype(device))
     torch.manual_seed(0)
-    plain = DualHeadHNeRV(arch, geometry).to(device).eval().cast(torch.float32, torch.contiguous_format)
+    plain = DualHeadHNeRV(spec, geometry).to(device).eval().cast(torch.float32, torch.contiguous_format)
     pair = compare(lambda: model.frames(t).cpu(), lambda: plain.frames(t).cpu(), 3 * REPEATS)
     row, column = geometry.grid[0] // 2, geometry.grid[1] // 2
     one = t[:1]
@@ -153,13 +154,13 @@ def main(clip: str | None, preset: str, bpp: float | None, device: str, count: i
     settings = PRESETS[preset].override(clip="off", bpp=bpp, qat_at=1.0, minutes=1e6)
     length, height, width = frames.shape[:3]
     geometry = Geometry(length, height, width, settings.source.grid)
-    arch = plan(settings, geometry, 0, target_bytes(settings, length, height, width))
-    train = training(arch, geometry, frames, settings, where)
-    decode, patch = decoding(arch, geometry, where)
+    spec = plan(settings, geometry, 0, target_bytes(settings, length, height, width))
+    train = training(spec, geometry, frames, settings, where)
+    decode, patch = decoding(spec, geometry, where)
     coded = coding()
     result = {
         "machine": describe(),
-        "network": {"preset": preset, "embed": arch.embed, "fc_dim": arch.fc_dim, "size": [height, width]},
+        "network": {"preset": preset, "embed": str(spec.embed), "fc_dim": spec.fc_dim, "size": [height, width]},
         "dtype": str(pick_dtype(where)).removeprefix("torch."),
         "train_fps": 1 / train.ours,
         "train_fps_plain": 1 / train.plain,
@@ -173,7 +174,7 @@ def main(clip: str | None, preset: str, bpp: float | None, device: str, count: i
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return
-    click.echo(f"{preset}: {arch.embed}, fc_dim {arch.fc_dim}, {width}x{height}, {result['dtype']} on {where}")
+    click.echo(f"{preset}: {spec.embed}, fc_dim {spec.fc_dim}, {width}x{height}, {result['dtype']} on {where}")
     click.echo(f"training   {1 / train.ours:8.1f} frames/s, plain {1 / train.plain:8.1f}: {train.ratio:.2f} times")
     click.echo(f"decoding   {1 / decode.ours:8.1f} frames/s, plain {1 / decode.plain:8.1f}: {decode.ratio:.2f} times")
     click.echo(

@@ -9,11 +9,7 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from codec.network.blocks import CONV_TYPES
-from codec.network.embeddings import parse_embed
-from codec.network.model import check_layers
-from codec.training.losses import LOSSES
-from codec.training.optim import parse_schedule
+from codec.specs import CONV_TYPES, LOSSES, OPTIMIZERS, check_layers, parse_embed, parse_output, parse_schedule
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ class Settings:
         parse_schedule(train.lr_type)
         for name, value, allowed in (
             ("loss", train.loss, LOSSES),
-            ("optimizer", train.optimizer, ("adam", "muon")),
+            ("optimizer", train.optimizer, OPTIMIZERS),
             ("conv_type (encoder)", model.conv_type[0], CONV_TYPES),
             ("clip", self.teacher.clip, ("on", "auto", "off")),
         ):
@@ -175,7 +171,8 @@ class Settings:
         if len(sizes) > 1:
             raise ValueError(f"{' and '.join(sizes)} all set the file's size: give one of them")
         encoder_ks, *decoder_ks = model.ks  # HNeRV's 0 for the encoder stands for 1
-        check_layers(model.conv_type[1], model.act, model.norm, (encoder_ks or 1, *decoder_ks), model.out_bias)
+        check_layers(model.conv_type[1], model.act, model.norm, (encoder_ks or 1, *decoder_ks))
+        parse_output(model.out_bias)
         if model.fc_hw is not None and (model.embed is None or not model.embed.startswith("pe_")):
             raise ValueError(
                 "fc_hw sizes the stem of a pe embedding, the others have a map of their own: give fc_hw auto"

@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 
 # Wings of codec/ from the ground up: a module imports its own wing and those that are named for it.
-GROUND = {"errors", "versions", "atomic", "quality", "patches", "settings"}
+GROUND = {"errors", "versions", "atomic", "quality", "patches", "specs", "kinds", "settings"}
 WINGS = {
     "video": GROUND,
     "features": GROUND,
@@ -38,7 +38,7 @@ DECODING = (
     "codec.decoding.outputs",
     "codec.decoding.reader",
     "codec.decoding.inspect",
-    "codec.network.model",
+    "codec.network.dual_head",
     "codec.video",
 )
 FITTING = {"training", "encoding", "features"}

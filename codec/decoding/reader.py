@@ -14,14 +14,20 @@ from torch.utils.data import Dataset
 
 from bitstream import Header, Limits, MalformedChunk
 from bitstream import Reader as FileReader
+from codec.kinds import parse_architecture
 from codec.network.backend import pick_device, pick_dtype
-from codec.network.model import DualHeadHNeRV, Geometry, blueprint, largest_map, tile_size
+from codec.network.interface import Network, load_network
 from codec.patches import coords
-from codec.rate.quantize import check_tensors, dequantize
-from codec.video import Presentation
+from codec.specs import Geometry, NetworkSpec
+from codec.video.timing import Presentation
 
 BATCH_VALUES = 2**22  # in the largest map of the frames decoded together, where no batch is given
 SEGMENTS_HELD = 2  # networks kept in memory
+
+
+def frames_at_once(spec: NetworkSpec, geometry: Geometry) -> int:
+    """How many frames are decoded together, where nothing is asked."""
+    return max(1, BATCH_VALUES // spec.values_of_a_frame(geometry))
 
 
 class NervReader:
@@ -43,17 +49,12 @@ class NervReader:
         self.file = FileReader(path, limits, salvage)
         self.device = device if isinstance(device, torch.device) else pick_device(device)
         self.dtype = pick_dtype(self.device)
-        self.batch = batch or max(1, BATCH_VALUES // self._values_of_a_frame(limits))
-        self._network = lru_cache(SEGMENTS_HELD)(self._load)
-
-    def _values_of_a_frame(self, limits: Limits) -> int:
-        """Values in the largest map of the network, for all tiles of a frame. LimitExceeded, MalformedChunk."""
-        arch, geometry = self.header.architecture, self.geometry(len(self))
         with _describing():
-            values = largest_map(arch, geometry)
-            whole = tile_size(arch, geometry) == (geometry.height, geometry.width)
-        limits.check("activations", values)
-        return values * (1 if whole else geometry.patches)
+            self.spec = parse_architecture(self.header.architecture)
+            geometry = self.geometry(len(self))
+            limits.check("activations", self.spec.largest_map(geometry))
+            self.batch = batch or frames_at_once(self.spec, geometry)
+        self._network = lru_cache(SEGMENTS_HELD)(self._load)
 
     @property
     def header(self) -> Header:
@@ -74,17 +75,14 @@ class NervReader:
         """That of a segment of so many frames."""
         return Geometry(frames, self.header.height, self.header.width, self.header.grid)
 
-    def network(self, number: int) -> DualHeadHNeRV:
+    def network(self, number: int) -> Network:
         """The network of segment `number`, on this reader's device. Raises BitstreamError."""
         return self._network(number)
 
-    def _load(self, number: int) -> DualHeadHNeRV:
+    def _load(self, number: int) -> Network:
         segment = self.file.segment(number)
         with _describing():
-            model = blueprint(self.header.architecture, self.geometry(segment.frames))
-        check_tensors(segment.tensors, model)
-        dequantize(segment.tensors, model)
-        return model.to(self.device).eval().cast(self.dtype)
+            return load_network(self.spec, self.geometry(segment.frames), segment, self.device, self.dtype)
 
     def __len__(self) -> int:
         return self.header.frames
@@ -123,12 +121,12 @@ class NervReader:
 
         Raises ValueError where the file holds none.
         """
-        if not self.header.architecture.clip_dim:
+        if not self.spec.clip_dim:
             raise ValueError("this file holds no features: it was encoded without a CLIP head (--clip off)")
         chosen = range(len(self))[start:stop]
         rows, columns = self.header.grid
-        out = np.empty((len(chosen), rows * columns, self.header.architecture.clip_dim), np.float32)
-        for place, found in self._batches(chosen, lambda model, t: model.frame_features(t)):
+        out = np.empty((len(chosen), rows * columns, self.spec.clip_dim), np.float32)
+        for place, found in self._batches(chosen, lambda model, t: model.features(t)):
             out[place : place + len(found)] = found
         return out
 
@@ -184,6 +182,6 @@ class NervDataset(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, t: int) -> dict[str, torch.Tensor]:
         frame = torch.from_numpy(self.reader[t]).permute(2, 0, 1)
         item = {"frame": frame, "t": torch.tensor(t)}
-        if self.reader.header.architecture.clip_dim:
+        if self.reader.spec.clip_dim:
             item["features"] = torch.from_numpy(self.reader.features(t, t + 1)[0])
         return item

@@ -31,10 +31,12 @@ from codec.encoding.logs import Log
 from codec.encoding.plan import FILE_OVERHEAD, plan, target_bytes
 from codec.errors import CodecError, OutputError
 from codec.features.teacher import CLIPManager, load_teacher
+from codec.kinds import parse_architecture
 from codec.network.backend import pick_device
-from codec.network.model import DualHeadHNeRV, Geometry, blueprint, largest_map
+from codec.network.dual_head import DualHeadHNeRV, blueprint
 from codec.quality import Measured, cosine, measure, split_mean
 from codec.settings import Settings
+from codec.specs import DualHeadSpec, Geometry
 from codec.training.fit import Fitted, Status, fit
 from codec.versions import installed
 
@@ -191,12 +193,12 @@ class _Encoding:
         geometry = Geometry(length, info.height, info.width, grid)
         clip_dim = teacher.identity.dim if teacher else 0
         try:
-            arch = plan(settings, geometry, clip_dim, size and size * length / info.frames)
-            model = blueprint(arch, geometry)
+            spec = plan(settings, geometry, clip_dim, size and size * length / info.frames)
+            model = blueprint(spec, geometry)
         except ValueError as error:
             raise EncodeError(str(error)) from error
-        if settings.model.fc_hw and model.map != model.fc_hw:
-            (h, w), (fit_h, fit_w) = model.fc_hw, model.map
+        if settings.model.fc_hw and model.map != spec.fc_hw:
+            (h, w), (fit_h, fit_w) = spec.fc_hw, model.map
             self.warn(
                 f"fc_hw {h}_{w} makes maps larger than the {model.tile[0]}x{model.tile[1]} patch: they are resized "
                 f"down to {fit_h}_{fit_w}; --fc-hw {fit_h}_{fit_w} fits, with fewer weights"
@@ -208,7 +210,7 @@ class _Encoding:
             fps=info.fps,
             time_base=info.time_base,
             grid=grid,
-            architecture=arch,
+            architecture=spec.architecture(),
             encoder=f"nvcodec {installed('nvcodec')}",
             sar=info.sar,
             color=info.color,
@@ -234,12 +236,14 @@ class _Encoding:
         target = size and max(size * len(frames) / header.frames - FILE_OVERHEAD, 1.0)
         self._enter("train")
         watcher = _Watcher(self.progress, log, frames, features, self.settings, number, self.device)
-        parameters = sum(p.numel() for p in blueprint(header.architecture, geometry).parameters())
+        spec = parse_architecture(header.architecture)
+        assert isinstance(spec, DualHeadSpec)
+        parameters = sum(p.numel() for p in blueprint(spec, geometry).parameters())
         self.progress.segment(start, header.frames, len(frames), parameters)
         with self.clock("train"):
             try:
                 fitted = fit(
-                    header.architecture,
+                    spec,
                     geometry,
                     frames,
                     features,
@@ -378,7 +382,7 @@ class _Watcher:
         measured = measure(batches, iter(self._frames), self._device)
         similarity = None
         if self._features is not None:
-            found = torch.cat([model.frame_features(t) for t in numbers]).cpu().numpy()
+            found = torch.cat([model.features(t) for t in numbers]).cpu().numpy()
             similarity = cosine(found, self._features)
         means = {
             name: split_mean(values, self._split, part, len(self._frames))
@@ -410,7 +414,7 @@ def _check_readable(header: Header, model: DualHeadHNeRV) -> None:
         "height": header.height,
         "width": header.width,
         "values": sum(p.numel() for p in model.parameters()),
-        "activations": largest_map(model.arch, model.geometry),
+        "activations": model.spec.largest_map(model.geometry),
     }
     for name, size in sizes.items():
         if size > (limit := getattr(LIMITS, name)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from bitstream import Architecture, Part
-from codec.network.embeddings import GridLevel, GridSpec, LatentSpec, parse_embed
-from codec.network.model import Geometry, blueprint, first_map
-from codec.rate.quantize import part_of
+from bitstream import Part
+from codec.network.dual_head import blueprint
+from codec.network.weights import part_of
 from codec.settings import RateSettings, Settings
+from codec.specs import DualHeadSpec, EmbeddingSpec, Geometry, GridLevel, GridSpec, parse_embed, parse_output
 
 # Strides of HNeRV's released configurations and their shorter forms; its latents have 2 x 4 cells.
 HNERV_STRIDES = (
@@ -43,32 +43,35 @@ def target_bytes(settings: Settings, frames: int, height: int, width: int) -> fl
     return None if rate.bpp is None or settings.model.fc_dim is not None else rate.bpp * frames * height * width / 8
 
 
-def bits_per_value(rate: RateSettings, latents: bool) -> dict[Part, float]:
-    """Coded bits of one value, side information included, before the steps are fitted to a target; measured.
-
-    latents: of the `hnerv` embedding, which spread over their range; most values of a feature grid are small.
-    """
+def bits_per_value(rate: RateSettings, embed: type[EmbeddingSpec]) -> dict[Part, float]:
+    """Coded bits of one value, side information included, before the steps are fitted to a target; measured."""
     return {
         Part.WEIGHT: max(0.5, (rate.weight_bits - 0.7) * (1 - 0.9 * rate.prune)),
-        Part.EMBEDDING: max(0.5, rate.embed_bits - (0.4 if latents else 1.5)),
+        Part.EMBEDDING: max(0.5, rate.embed_bits - embed.bits_saved),
         Part.CLIP: max(0.5, rate.clip_bits - 0.7),
     }
 
 
-def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None) -> Architecture:
+def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None) -> DualHeadSpec:
     """The network for segments of this geometry, expected to be coded in about `size` bytes each.
 
     size: None where the widths are given. Raises ValueError where the settings describe no network.
     """
+    if settings.model.embed is not None:
+        return _plan(parse_embed(settings.model.embed), settings, geometry, clip_dim, size)
+    grids = _grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate)
+    return _plan(grids, settings, geometry, clip_dim, size)
+
+
+def _plan(
+    embed: EmbeddingSpec, settings: Settings, geometry: Geometry, clip_dim: int, size: float | None
+) -> DualHeadSpec:
+    """The network with this embedding."""
     model = settings.model
-    if model.embed is None:
-        embed = str(_grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate))
-        return plan(replace(settings, model=replace(model, embed=embed)), geometry, clip_dim, size)
-    spec = parse_embed(model.embed)
-    tile = (geometry.height, geometry.width) if isinstance(spec, GridSpec) else geometry.patch
+    tile = (geometry.height, geometry.width) if embed.whole_frame else geometry.patch
     strides = model.dec_strds or fitting_strides(*tile)
-    arch = Architecture(
-        embed=model.embed,
+    spec = DualHeadSpec(
+        embed=embed,
         fc_dim=model.fc_dim or model.lower_width,
         fc_hw=model.fc_hw or (1, 1),
         dec_strds=strides,
@@ -80,26 +83,26 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
         norm=model.norm,
         ks=model.ks[1:],
         head_strd=model.head_strd,
-        out_bias=model.out_bias,
+        out_bias=parse_output(model.out_bias),
         clip_dim=clip_dim,
         clip_rank=model.clip_rank if clip_dim else 0,
     )
-    arch = replace(arch, fc_hw=model.fc_hw or first_map(arch, geometry))
+    spec = replace(spec, fc_hw=model.fc_hw or spec.first_map(geometry))
     if model.fc_dim is not None or size is None:
-        return arch
+        return spec
     low, high = 1, WIDEST
     while low < high:
         middle = (low + high + 1) // 2
-        fits = expected_bytes(_as_wide_as(arch, middle), geometry, settings.rate) <= size
+        fits = expected_bytes(_as_wide_as(spec, middle), geometry, settings.rate) <= size
         low, high = (middle, high) if fits else (low, middle - 1)
-    return _as_wide_as(arch, low)
+    return _as_wide_as(spec, low)
 
 
-def expected_bytes(arch: Architecture, geometry: Geometry, rate: RateSettings) -> float:
+def expected_bytes(spec: DualHeadSpec, geometry: Geometry, rate: RateSettings) -> float:
     """Bytes that a segment of this network is expected to be coded in."""
-    model = blueprint(arch, geometry)
-    bits = bits_per_value(rate, isinstance(parse_embed(arch.embed), LatentSpec))
-    return FILE_OVERHEAD + sum(p.numel() * bits[part_of(n)] for n, p in model.named_parameters()) / 8
+    bits = bits_per_value(rate, type(spec.embed))
+    parameters = blueprint(spec, geometry).named_parameters()
+    return FILE_OVERHEAD + sum(p.numel() * bits[part_of(n)] for n, p in parameters) / 8
 
 
 def fitting_strides(height: int, width: int) -> tuple[int, ...]:
@@ -114,23 +117,22 @@ def fitting_strides(height: int, width: int) -> tuple[int, ...]:
     return min(HNERV_STRIDES, key=misfit)
 
 
-def _as_wide_as(arch: Architecture, fc_dim: int) -> Architecture:
+def _as_wide_as(spec: DualHeadSpec, fc_dim: int) -> DualHeadSpec:
     """With a stem of `fc_dim` channels, and no later stage wider for `lower_width` than the stem: for small targets."""
-    return replace(arch, fc_dim=fc_dim, lower_width=min(arch.lower_width, fc_dim))
+    return replace(spec, fc_dim=fc_dim, lower_width=min(spec.lower_width, fc_dim))
 
 
 def _grid_bytes(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None) -> float:
     """What feature grids are expected to take: their share of `size`, or of a network whose widths are given."""
     if size is not None:
         return EMBED_SHARE * size
-    smallest = str(_grids(geometry, 0, settings.rate))
-    weights = plan(replace(settings, model=replace(settings.model, embed=smallest)), geometry, clip_dim, None)
+    weights = _plan(_grids(geometry, 0, settings.rate), settings, geometry, clip_dim, None)
     return EMBED_SHARE / (1 - EMBED_SHARE) * expected_bytes(weights, geometry, settings.rate)
 
 
 def _grids(geometry: Geometry, size: float, rate: RateSettings) -> GridSpec:
     """Feature grids of about `size` bytes: fine in time and coarse in space, and the other way round."""
-    values = 8 * size / bits_per_value(rate, False)[Part.EMBEDDING]
+    values = 8 * size / bits_per_value(rate, GridSpec)[Part.EMBEDDING]
     levels = []
     for share, time, fewest, most in GRID_LEVELS:
         time = min(time or geometry.frames, geometry.frames)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.specs import CONVNEXT_WIDTH, Span
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky": nn.LeakyReLU,
@@ -22,8 +24,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
     "hardswish": nn.Hardswish,
 }
-NORMS = ("none", "bn", "in")
-Span = tuple[int, int]  # cells [lo, hi) along one axis
 
 
 class PixelShuffleUp(nn.Module):
@@ -83,8 +83,8 @@ class ConvNeXtLayer(nn.Module):
         super().__init__()
         self.ks = ks
         self.depthwise = nn.Conv2d(channels, channels, ks, padding=ks // 2, groups=channels)
-        self.expand = nn.Conv2d(channels, 4 * channels, 1)
-        self.project = nn.Conv2d(4 * channels, channels, 1)
+        self.expand = nn.Conv2d(channels, CONVNEXT_WIDTH * channels, 1)
+        self.project = nn.Conv2d(CONVNEXT_WIDTH * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.project(F.gelu(self.expand(self.depthwise(x))))
@@ -134,7 +134,6 @@ UPSAMPLERS: dict[str, type[PixelShuffleUp | TransposedUp | InterpolateUp]] = {
     "interpolate": InterpolateUp,
 }
 RESIDUAL_LAYERS: dict[str, type[ConvNeXtLayer | ResidualLayer]] = {"convnext": ConvNeXtLayer, "residual": ResidualLayer}
-CONV_TYPES = (*UPSAMPLERS, *RESIDUAL_LAYERS)
 
 
 class NeRVBlock(nn.Module):

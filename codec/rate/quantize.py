@@ -1,6 +1,6 @@
-"""Float parameters to integers and back: steps from the file's table, one per channel.
+"""Float parameters to integers: steps from the file's table, one per channel.
 
-`Quantizer.quantize` and `dequantize` are mirror images; `Quantizer.fake` is what training sees of both.
+`Quantizer.quantize` is the inverse of `network.weights.dequantize`; `Quantizer.fake` is what training sees of both.
 Names and order of a network's tensors are those of `named_parameters`.
 """
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bitstream import MalformedChunk, Part, QuantizedTensor, nearest_step_index, step
+from bitstream import Part, QuantizedTensor, nearest_step_index, step
+from codec.network.weights import part_of
 
 if TYPE_CHECKING:
     from codec.settings import RateSettings
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 LARGEST = 127  # of an integer's magnitude in the file
 TABLE_RATIO = 2 ** (1 / 16)  # of a step size to the table's nearest, at most
 BIAS_BITS = 8.0
-
-
-def part_of(name: str) -> Part:
-    """Which part of the file a parameter counts to."""
-    if name.startswith("embedding."):
-        return Part.EMBEDDING
-    return Part.CLIP if name.startswith("clip_head.") else Part.WEIGHT
 
 
 class Quantizer:
@@ -101,29 +95,6 @@ def sensitivities(gradients: Iterable[Mapping[str, Tensor]]) -> dict[str, np.nda
         for name, gradient in batch.items():
             total[name] = total.get(name, 0.0) + _channels(gradient).square().mean(1).cpu().numpy().astype(np.float64)
     return {name: value + 1e-3 * value.mean() + 1e-30 for name, value in total.items()}
-
-
-def dequantize(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:
-    """Load integers into a network, from the meta device to memory: value = integer x step. See `check_tensors`."""
-    values = {}
-    for (name, p), tensor in zip(model.named_parameters(), tensors, strict=True):
-        steps = torch.from_numpy(step(tensor.steps)).view(-1, *[1] * (tensor.values.ndim - 1))
-        values[name] = (torch.from_numpy(tensor.values.astype(np.float32)) * steps).view(p.shape)
-    model.load_state_dict(values, assign=True)
-
-
-def check_tensors(tensors: tuple[QuantizedTensor, ...], model: nn.Module) -> None:
-    """Raise MalformedChunk where integers are not those of a network, which may lie on the meta device."""
-    named = list(model.named_parameters())
-    if len(named) != len(tensors):
-        raise MalformedChunk(f"the segment holds {len(tensors)} tensors, the network of the header has {len(named)}")
-    for (name, p), tensor in zip(named, tensors, strict=True):
-        shape = (1, *p.shape) if p.ndim == 1 else tuple(p.shape)
-        if tensor.values.shape != shape or tensor.part != part_of(name):
-            raise MalformedChunk(
-                f"tensor {name} of the network is {part_of(name).name} {shape}, "
-                f"the file holds {tensor.part.name} {tensor.values.shape}"
-            )
 
 
 def estimated_bits(quantizer: Quantizer, parameters: Mapping[str, Tensor]) -> float:

@@ -7,9 +7,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitstream import Architecture
 from codec.network.blocks import ACTIVATIONS, ConvNeXtLayer
-from codec.network.embeddings import LatentSpec, parse_embed
+from codec.specs import DualHeadSpec
 
 ENCODER_WIDTH = 64  # channels between the stages (HNeRV's enc_dim 64_16)
 
@@ -54,18 +53,16 @@ class ConvNeXtStage(nn.Module):
 class ContentEncoder(nn.Module):
     """float [N, 3, h, w] in [0, 1], sides a multiple of S -> latents [N, channels, h / S, w / S]; S: all strides."""
 
-    def __init__(self, arch: Architecture, conv_type: str, layers: int, ks: int) -> None:
+    def __init__(self, spec: DualHeadSpec, channels: int, conv_type: str, layers: int, ks: int) -> None:
         super().__init__()
-        spec = parse_embed(arch.embed)
-        assert isinstance(spec, LatentSpec)
-        strides = [s for s in (*arch.dec_strds, arch.head_strd) if s > 1] or [1]
-        widths = [3, *[ENCODER_WIDTH] * (len(strides) - 1), spec.channels]
+        strides = [s for s in (*spec.dec_strds, spec.head_strd) if s > 1] or [1]
+        widths = [3, *[ENCODER_WIDTH] * (len(strides) - 1), channels]
         stages: list[nn.Module] = []
         for inputs, outputs, stride in zip(widths, widths[1:], strides, strict=False):
             if conv_type in ("convnext", "residual"):
                 stages.append(ConvNeXtStage(inputs, outputs, stride, layers))
             else:
-                stages.append(DownBlock(inputs, outputs, stride, ks, conv_type, arch.act))
+                stages.append(DownBlock(inputs, outputs, stride, ks, conv_type, spec.act))
         self.stages = nn.Sequential(*stages)
         self.stride = math.prod(strides)
 

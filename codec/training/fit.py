@@ -23,16 +23,17 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from bitstream import Architecture, Part, QuantizedTensor, Segment, write_segment
+from bitstream import Part, QuantizedTensor, Segment, write_segment
 from codec.network.backend import pick_dtype
-from codec.network.embeddings import LatentEmbedding
-from codec.network.model import DualHeadHNeRV, Geometry, freeze_norms, stays_float32
-from codec.rate.quantize import Quantizer, estimated_bits, part_of, sensitivities
+from codec.network.dual_head import DualHeadHNeRV, freeze_norms, stays_float32
+from codec.network.weights import part_of
+from codec.rate.quantize import Quantizer, estimated_bits, sensitivities
 from codec.settings import Settings
+from codec.specs import LOSSES, DualHeadSpec, Geometry, parse_schedule
 from codec.training import checkpoint
 from codec.training.content_encoder import ContentEncoder
-from codec.training.losses import LOSSES, feature_loss, pixel_loss
-from codec.training.optim import optimizers, parse_schedule
+from codec.training.losses import feature_loss, pixel_loss
+from codec.training.optim import optimizers
 from codec.training.tiles import Tiles
 
 CHECKPOINT_SECONDS = 60.0
@@ -80,7 +81,7 @@ class Fitted:
 
 
 def fit(
-    arch: Architecture,
+    spec: DualHeadSpec,
     geometry: Geometry,
     frames: np.ndarray,
     features: np.ndarray | None,
@@ -96,7 +97,7 @@ def fit(
     target_bytes: what the coded segment should come to (None: whatever the bits of the settings give); state: where the
     checkpoint is kept and, if it is there, training goes on from. KeyboardInterrupt leaves a checkpoint of that moment.
     """
-    trainer = Trainer(arch, geometry, frames, features, settings, device, target_bytes, warn)
+    trainer = Trainer(spec, geometry, frames, features, settings, device, target_bytes, warn)
     if state is not None and state.exists():
         trainer.restore(*checkpoint.load(state))
     return trainer.run(watcher, state)
@@ -107,7 +108,7 @@ class Trainer:
 
     def __init__(
         self,
-        arch: Architecture,
+        spec: DualHeadSpec,
         geometry: Geometry,
         frames: np.ndarray,
         features: np.ndarray | None,
@@ -121,11 +122,11 @@ class Trainer:
         self.schedule = parse_schedule(settings.train.lr_type)
         self.dtype = pick_dtype(device)
         torch.manual_seed(settings.train.seed)
-        self.model = DualHeadHNeRV(arch, geometry).to(device)
+        self.model = DualHeadHNeRV(spec, geometry).to(device)
         self.encoder: ContentEncoder | None = None
-        if isinstance(self.model.embedding, LatentEmbedding):
-            model = settings.model
-            self.encoder = ContentEncoder(arch, model.conv_type[0], model.num_blks[0], model.ks[0]).to(device)
+        if spec.embed.from_pixels:
+            model, channels = settings.model, self.model.embedding.channels
+            self.encoder = ContentEncoder(spec, channels, model.conv_type[0], model.num_blks[0], model.ks[0]).to(device)
         self.model.cast(torch.float32)
         self.tiles = Tiles(self.model, frames, device)
         side = min(self.model.tile)
@@ -136,9 +137,8 @@ class Trainer:
             )
         self.features = None if features is None else self._tile_features(features)
         self.train_tiles = self._train_tiles()
-        whole = self.tiles.per_frame < geometry.patches
         batch = settings.train.batch_size or FRAMES_A_STEP * geometry.patches
-        self.batch = max(1, batch // geometry.patches) if whole else batch
+        self.batch = max(1, batch * self.tiles.per_frame // geometry.patches)
         self.optimizers = self._optimizers()
         self.masks: dict[str, Tensor] = {}
         self.quantizer: Quantizer | None = None
@@ -299,9 +299,8 @@ class Trainer:
     @torch.no_grad()
     def _store_latents(self, model: DualHeadHNeRV) -> None:
         assert self.encoder is not None
-        assert isinstance(model.embedding, LatentEmbedding)
         for index in torch.arange(len(self.tiles.cells), device=self.device).split(self.batch):
-            model.embedding.latents.data[:, index] = self.encoder(self.tiles.pixels(index)).transpose(0, 1)
+            model.embedding.store(index, self.encoder(self.tiles.pixels(index)))
 
     def _fitting_quantizer(self) -> Quantizer:
         """The quantizer of the settings; where a size is asked for and training goes on, the one that meets it."""
@@ -391,9 +390,8 @@ class Trainer:
         model = copy.deepcopy(self.model)
         if self.encoder is not None:
             self._store_latents(model)
-        elsewhere = {n for n, _ in model.named_parameters() if n == "embedding.latents" and self.encoder is not None}
         for name, p in self.effective().items():
-            if name not in elsewhere:
+            if self.encoder is None or part_of(name) is not Part.EMBEDDING:
                 model.get_parameter(name).data = p.detach()
         freeze_norms(model)
         return model.eval()

@@ -1,13 +1,11 @@
-"""Pixel losses of the HNeRV family, as a table of weights.
+"""Losses of pixels, mixed by the weights of a `LossMix`, and of features.
 
-Names and mixes are those of HNeRV's released code (Chen et al., CVPR 2023). Predictions and targets come
-as *cells*: [N, 3 * r * r, h, w], the layout before the RGB head's pixel shuffle, where L1 and L2 are the
-same and cost half as much; only SSIM needs the picture itself.
+Predictions and targets come as *cells*: [N, 3 * r * r, h, w], the layout before the RGB head's pixel shuffle, where L1
+and L2 are the same and cost half as much; only SSIM needs the picture itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,44 +13,9 @@ import torch.nn.functional as F
 from pytorch_msssim import ms_ssim, ssim
 from torch import Tensor
 
+from codec.specs import MS_SSIM_SCALES, LossMix
+
 SSIM_WINDOW = 11  # pixels
-MS_SSIM_SCALES = 5  # each half the last
-
-
-@dataclass(frozen=True)
-class LossMix:
-    """Weights of mean absolute error, mean squared error, 1 - SSIM and 1 - MS-SSIM, pixels in [0, 1]."""
-
-    l1: float = 0.0
-    l2: float = 0.0
-    ssim: float = 0.0
-    ms_ssim: float = 0.0
-
-    @property
-    def smallest_side(self) -> int:
-        """Pixels that a tile needs at least each way for this mix to be defined."""
-        if self.ms_ssim:
-            return 2 * 2 ** (MS_SSIM_SCALES - 1) + 1
-        return 2 if self.ssim else 1
-
-
-LOSSES = {
-    "L1": LossMix(l1=1.0),
-    "L2": LossMix(l2=1.0),
-    "SSIM": LossMix(ssim=1.0),
-    "Fusion1": LossMix(l2=0.3, ssim=0.7),
-    "Fusion2": LossMix(l1=0.3, ssim=0.7),
-    "Fusion3": LossMix(l2=0.5, ssim=0.5),
-    "Fusion4": LossMix(l1=0.5, ssim=0.5),
-    "Fusion5": LossMix(l2=0.7, ssim=0.3),
-    "Fusion6": LossMix(l1=0.7, ssim=0.3),
-    "Fusion7": LossMix(l1=0.3, l2=0.7),
-    "Fusion8": LossMix(l1=0.5, l2=0.5),
-    "Fusion9": LossMix(l1=0.9, ssim=0.1),
-    "Fusion10": LossMix(l1=0.7, ms_ssim=0.3),
-    "Fusion11": LossMix(l1=0.9, ms_ssim=0.1),
-    "Fusion12": LossMix(l1=0.8, ms_ssim=0.2),
-}
 
 
 def pixel_loss(mix: LossMix, prediction: Tensor, target: Tensor, mask: Tensor | None, stride: int) -> Tensor:

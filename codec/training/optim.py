@@ -1,10 +1,8 @@
-"""Optimisers and learning-rate schedule: Muon for convolutions, Adam for everything else."""
+"""Optimisers: Muon for convolutions, Adam for everything else."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -50,34 +48,6 @@ def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.mT if tall else x
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """`cosine_0.1_1_0.1`: warm up over the first `up` of training from `start` x lr with power `power`, then a
-    cosine to zero (HNeRV's `lr_type`)."""
-
-    up: float
-    power: float
-    start: float
-
-    def multiplier(self, progress: float) -> float:
-        """Factor on the learning rate; progress in [0, 1]."""
-        if progress < self.up:
-            return self.start + (1 - self.start) * (progress / self.up) ** self.power
-        return 0.5 * (1 + math.cos(math.pi * (progress - self.up) / max(1 - self.up, 1e-9)))
-
-
-def parse_schedule(text: str) -> Schedule:
-    """`cosine_UP_POWER_START` -> Schedule. ValueError for anything else."""
-    kind, *fields = text.split("_")
-    try:
-        schedule = Schedule(*map(float, fields))
-    except (TypeError, ValueError):
-        kind = ""
-    if kind != "cosine" or not 0 <= schedule.up <= 1 or not 0 <= schedule.start <= 1 or schedule.power < 0:
-        raise ValueError(f"lr type '{text}' is not cosine_UP_POWER_START, such as cosine_0.1_1_0.1")
-    return schedule
 
 
 def optimizers(model: nn.Module, name: str, lr: float) -> list[torch.optim.Optimizer]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from codec import patches
-from codec.network.model import DualHeadHNeRV
+from codec.network.dual_head import DualHeadHNeRV
 
 
 class Tiles:
@@ -21,10 +19,10 @@ class Tiles:
 
     def __init__(self, model: DualHeadHNeRV, frames: np.ndarray, device: torch.device) -> None:
         geometry = model.geometry
-        self.stride = model.arch.head_strd
-        height, width = (side * math.prod(model.arch.dec_strds) * self.stride for side in model.map)
-        whole = model.tile == (geometry.height, geometry.width)
-        self.per_frame = 1 if whole else geometry.patches
+        self.stride = model.spec.head_strd
+        height, width = (side * model.spec.cell for side in model.map)
+        whole = model.spec.embed.whole_frame
+        self.per_frame = model.spec.tiles_of_a_frame(geometry)
 
         def cells(tiles: np.ndarray) -> Tensor:  # [n, th, tw, 3] -> [n, 3 * r * r, h, w]
             bottom, right = height - tiles.shape[1], width - tiles.shape[2]

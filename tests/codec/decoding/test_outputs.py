@@ -16,7 +16,7 @@ from bitstream import BitstreamError, ChecksumMismatch
 from codec import decode, video
 from codec.decoding.reader import NervReader
 from codec.errors import CodecError, OutputError
-from codec.network.model import DualHeadHNeRV
+from codec.network.dual_head import DualHeadHNeRV
 from tests.samples import Encoded, full_disk
 
 

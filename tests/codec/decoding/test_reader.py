@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 import bitstream
 from bitstream import BitstreamError, LimitExceeded, Limits, MalformedChunk, Segment
 from codec.decoding.reader import NervDataset, NervReader
-from codec.network.model import DualHeadHNeRV
+from codec.network.dual_head import DualHeadHNeRV
 from tests.samples import Encoded
 
 
@@ -102,8 +102,10 @@ def fail(*arguments: Any) -> Any:
 def test_features_leave_the_rgb_head_alone(encoded: Encoded, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = NervReader(encoded.path, "cpu")
     monkeypatch.setattr(DualHeadHNeRV, "rgb", fail)
-    monkeypatch.setattr(reader.network(0).rgb_head, "forward", fail)
-    monkeypatch.setattr(reader.network(1).rgb_head, "forward", fail)
+    for number in (0, 1):
+        network = reader.network(number)
+        assert isinstance(network, DualHeadHNeRV)
+        monkeypatch.setattr(network.rgb_head, "forward", fail)
     assert reader.features(0, 10).shape == (10, 8, 32)
 
 
@@ -191,7 +193,7 @@ HOSTILE: list[tuple[dict[str, Any], type[BitstreamError], str]] = [
     ({"embed": "grid_1.1.1_60000.1.1"}, MalformedChunk, "tensors"),
     ({"embed": "pe_1.0_1024", "fc_hw": (4095, 4095), "fc_dim": 99}, LimitExceeded, "activations"),
     ({"embed": "pe_1.0_1024", "fc_hw": (200, 200), "norm": "bn"}, MalformedChunk, "tensors"),
-    ({"embed": "hnerv_99999999999999999999999999999"}, MalformedChunk, "describes no network"),
+    ({"embed": "hnerv_99999999999999999999999999999"}, LimitExceeded, "activations"),
     ({"embed": "hnerv_1000000"}, MalformedChunk, "tensors"),
     ({"embed": "siren_1"}, MalformedChunk, "describes no network: embedding 'siren_1' is none of"),
     ({"conv_type": "dense"}, MalformedChunk, "describes no network: conv_type 'dense' is unknown"),

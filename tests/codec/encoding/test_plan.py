@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from codec.encoding.plan import HNERV_STRIDES, expected_bytes, fitting_strides, plan, target_bytes
-from codec.network.embeddings import GridSpec, parse_embed
-from codec.network.model import Geometry
 from codec.settings import PRESETS
+from codec.specs import Geometry, GridSpec, PositionalSpec
 
 GEOMETRY = Geometry(96, 360, 640, (2, 4))
 
@@ -24,18 +23,18 @@ def test_targets() -> None:
 def test_the_widest_network_that_fits_is_chosen(preset: str, size: int) -> None:
     settings = PRESETS[preset].override(size=size)
     geometry = replace(GEOMETRY, grid=settings.source.grid)
-    arch = plan(settings, geometry, 0, size)
-    assert expected_bytes(arch, geometry, settings.rate) <= size
-    wider = replace(arch, fc_dim=arch.fc_dim + 1)
+    spec = plan(settings, geometry, 0, size)
+    assert expected_bytes(spec, geometry, settings.rate) <= size
+    wider = replace(spec, fc_dim=spec.fc_dim + 1)
     assert expected_bytes(wider, geometry, settings.rate) > size
 
 
 def test_a_target_too_small_for_the_narrowest_stage_narrows_it() -> None:
     settings = PRESETS["hnerv"].override(size=50_000)
     geometry = replace(GEOMETRY, grid=settings.source.grid)
-    arch = plan(settings, geometry, 0, 50_000)
-    assert 2 <= arch.lower_width == arch.fc_dim < settings.model.lower_width
-    assert 40_000 < expected_bytes(arch, geometry, settings.rate) <= 50_000
+    spec = plan(settings, geometry, 0, 50_000)
+    assert 2 <= spec.lower_width == spec.fc_dim < settings.model.lower_width
+    assert 40_000 < expected_bytes(spec, geometry, settings.rate) <= 50_000
 
 
 def test_a_larger_target_gives_a_wider_network() -> None:
@@ -56,9 +55,9 @@ def test_what_is_given_is_taken() -> None:
     settings = PRESETS["fast"].override(
         fc_dim=33, dec_strds=(2, 3), num_blks=(1, 2, 1), embed="pe_1.25_20", fc_hw=(40, 40)
     )
-    arch = plan(settings, GEOMETRY, 0, None)
-    assert (arch.fc_dim, arch.dec_strds, arch.dec_blks, arch.embed) == (33, (2, 3), (2, 1), "pe_1.25_20")
-    assert arch.fc_hw == (40, 40)
+    spec = plan(settings, GEOMETRY, 0, None)
+    assert (spec.fc_dim, spec.dec_strds, spec.dec_blks, spec.embed) == (33, (2, 3), (2, 1), PositionalSpec(1.25, 20))
+    assert spec.fc_hw == (40, 40)
     automatic = plan(settings.override(fc_hw=()), GEOMETRY, 0, None)
     stride = 2 * 3 * settings.model.head_strd
     assert automatic.fc_hw == (math.ceil(180 / stride), math.ceil(160 / stride))
@@ -69,8 +68,8 @@ def test_grids_grow_with_a_given_width() -> None:
     rate = PRESETS["fast"].rate
     sizes = []
     for fc_dim in (20, 40, 80):
-        arch = plan(PRESETS["fast"].override(fc_dim=fc_dim), GEOMETRY, 0, None)
-        sizes.append(expected_bytes(arch, GEOMETRY, rate))
+        spec = plan(PRESETS["fast"].override(fc_dim=fc_dim), GEOMETRY, 0, None)
+        sizes.append(expected_bytes(spec, GEOMETRY, rate))
         parts = plan(PRESETS["fast"].override(size=round(sizes[-1])), GEOMETRY, 0, sizes[-1])
         assert fc_dim == pytest.approx(parts.fc_dim, rel=0.25)
     assert sizes == sorted(sizes)
@@ -83,11 +82,10 @@ def test_one_number_of_blocks_stands_for_all_stages() -> None:
 
 def test_feature_grids_grow_with_the_target() -> None:
     def values(size: float) -> int:
-        arch = plan(PRESETS["fast"].override(size=10**5), GEOMETRY, 0, size)
-        spec = parse_embed(arch.embed)
-        assert isinstance(spec, GridSpec)
-        assert len(arch.embed) <= 64, "the header's field holds no more"
-        return sum(v.channels * v.planes(96) * math.ceil(360 / v.space) * math.ceil(640 / v.space) for v in spec.levels)
+        spec = plan(PRESETS["fast"].override(size=10**5), GEOMETRY, 0, size)
+        assert isinstance(spec.embed, GridSpec)
+        assert len(str(spec.embed)) <= 64, "the header's field holds no more"
+        return sum(v.channels * v.planes(96) * math.prod(v.cells(GEOMETRY)) for v in spec.embed.levels)
 
     assert values(30_000) < values(100_000) < values(300_000)
 
@@ -110,5 +108,8 @@ def test_hnervs_own_size_has_its_own_strides() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_geometry_has_a_network(geometry: Geometry, preset: str) -> None:
     settings = PRESETS[preset].override(crop=(), fc_hw=(), size=50_000)
-    arch = plan(settings, geometry, 0, 50_000)
-    assert expected_bytes(arch, geometry, settings.rate) > 0
+    spec = plan(settings, geometry, 0, 50_000)
+    spec.check(geometry)
+    assert spec.fc_dim >= 1
+    if spec.fc_dim > 1:  # else even the narrowest is too large
+        assert expected_bytes(spec, geometry, settings.rate) <= 50_000

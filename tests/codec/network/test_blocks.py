@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from codec.network.blocks import ACTIVATIONS, CONV_TYPES, NORMS, ChannelAffine, NeRVBlock, ResidualLayer
-from codec.network.model import freeze_norms
+from codec.network.blocks import ChannelAffine, NeRVBlock, ResidualLayer
+from codec.network.dual_head import freeze_norms
+from codec.specs import ACTIVATIONS, CONV_TYPES, NORMS
 
 SIDE = 9  # cells
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bitstream import MalformedChunk, Part, Segment, step, write_segment
-from codec.rate.quantize import LARGEST, Quantizer, check_tensors, dequantize, estimated_bits, part_of, sensitivities
+from codec.network.weights import check_tensors, dequantize, part_of
+from codec.rate.quantize import LARGEST, Quantizer, estimated_bits, sensitivities
 from codec.settings import RateSettings
 
 RATE = RateSettings(weight_bits=6, embed_bits=5, clip_bits=4)

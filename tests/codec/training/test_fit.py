@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from bitstream import Part, QuantizedTensor, Segment, write_segment
 from codec import quality
 from codec.encoding.plan import plan
-from codec.network.model import DualHeadHNeRV, Geometry, freeze_norms
-from codec.rate.quantize import check_tensors, dequantize
+from codec.network.dual_head import DualHeadHNeRV, freeze_norms
+from codec.network.weights import check_tensors, dequantize
 from codec.settings import PRESETS, Settings
+from codec.specs import Geometry
 from codec.training import fit as fitting
 from codec.training.checkpoint import CheckpointError
 from codec.training.fit import Fitted, Status, Trainer, fit
@@ -62,8 +63,8 @@ def train(
     watcher: Recorder | None = None,
     **options: Any,
 ) -> Fitted:
-    arch = plan(chosen, GEOMETRY, 0 if features is None else features.shape[-1], None)
-    return fit(arch, GEOMETRY, frames, features, chosen, CPU, watcher or Recorder(), **options)
+    spec = plan(chosen, GEOMETRY, 0 if features is None else features.shape[-1], None)
+    return fit(spec, GEOMETRY, frames, features, chosen, CPU, watcher or Recorder(), **options)
 
 
 def decoded(chosen: Settings, tensors: tuple[QuantizedTensor, ...]) -> NDArray[np.uint8]:
@@ -272,7 +273,7 @@ def test_a_training_shorter_than_its_warm_up_learns_features_in_its_second_half(
         model = DualHeadHNeRV(plan(chosen, GEOMETRY, 5, None), GEOMETRY)
         dequantize(train(chosen, features=features).tensors, model)
         with torch.no_grad():
-            return float(quality.cosine(model.frame_features(torch.arange(6)).numpy(), features).mean())
+            return float(quality.cosine(model.features(torch.arange(6)).numpy(), features).mean())
 
     assert similarity() > similarity(clip_loss_weight=0) + 0.3
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from pytorch_msssim import ms_ssim, ssim
 from torch import Tensor
 
-from codec.training.losses import LOSSES, feature_loss, pixel_loss
+from codec.specs import LOSSES
+from codec.training.losses import feature_loss, pixel_loss
 
 # HNeRV's table (Chen et al., CVPR 2023, released code): weights of L1, L2, 1 - SSIM, 1 - MS-SSIM
 PUBLISHED = {

@@ -1,4 +1,4 @@
-"""Learning-rate schedules in the family's strings, and Muon."""
+"""Optimisers: Muon, and which parameters it takes."""
 
 import math
 
@@ -8,37 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from codec.training.optim import Muon, Schedule, optimizers, orthogonalise, parse_schedule
-
-
-def test_the_published_schedule() -> None:
-    """Up over the first tenth from a tenth of the rate, linearly, then half a cosine down to zero."""
-    schedule = parse_schedule("cosine_0.1_1_0.1")
-    assert schedule == Schedule(up=0.1, power=1.0, start=0.1)
-    assert schedule.multiplier(0) == pytest.approx(0.1)
-    assert schedule.multiplier(0.05) == pytest.approx(0.55)
-    assert schedule.multiplier(0.1) == pytest.approx(1.0)
-    assert schedule.multiplier(0.55) == pytest.approx(0.5)
-    assert schedule.multiplier(1.0) == pytest.approx(0.0, abs=1e-12)
-
-
-def test_other_powers_and_no_warm_up() -> None:
-    assert parse_schedule("cosine_0.2_2_0").multiplier(0.1) == pytest.approx(0.25)
-    assert parse_schedule("cosine_0_1_1").multiplier(0) == pytest.approx(1.0)
-    assert parse_schedule("cosine_1_1_0").multiplier(1) == pytest.approx(1.0)
-
-
-@given(st.floats(0, 1), st.floats(0, 4), st.floats(0, 1), st.floats(0, 1))
-def test_multipliers_stay_between_nothing_and_the_whole_rate(up: float, power: float, start: float, at: float) -> None:
-    assert 0 <= Schedule(up, power, start).multiplier(at) <= 1 + 1e-12
-
-
-@pytest.mark.parametrize(
-    "text", ["", "cosine", "cosine_0.1_1", "cosine_0.1_1_0.1_2", "cosine_2_1_0.1", "step_1_1_1", "cosine_a_1_1"]
-)
-def test_other_schedules_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is not cosine_UP_POWER_START, such as cosine_0.1_1_0.1"):
-        parse_schedule(text)
+from codec.training.optim import Muon, optimizers, orthogonalise
 
 
 @settings(deadline=None, max_examples=50)

@@ -11,118 +11,31 @@ whose convolutions run across patch borders. The network is rebuilt from the fil
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitstream import Architecture
-from codec import patches
-from codec.network.blocks import ACTIVATIONS, CONV_TYPES, NORMS, ChannelAffine, NeRVBlock, PixelShuffleUp, Span
-from codec.network.embeddings import (
-    GridEmbedding,
-    GridSpec,
-    LatentEmbedding,
-    LatentSpec,
-    PositionalEmbedding,
-    PositionalSpec,
-    parse_embed,
-)
+from bitstream import Segment
+from codec.network.blocks import ChannelAffine, NeRVBlock, PixelShuffleUp
+from codec.network.embeddings import build_embedding
+from codec.network.weights import check_tensors, dequantize
+from codec.specs import DualHeadSpec, Geometry, Output, Size, Span
 
 BATCH_VALUES = 2**26  # in the largest map of the tiles computed at once
-OUTPUTS = ("tanh", "sigmoid")  # of the RGB head, beside a number to add
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """The frames that one network stands for."""
-
-    frames: int
-    height: int  # pixels
-    width: int
-    grid: tuple[int, int]  # rows, columns of patches
-
-    @property
-    def patches(self) -> int:
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch in pixels; the last row and column may hold fewer real ones."""
-        return math.ceil(self.height / self.grid[0]), math.ceil(self.width / self.grid[1])
-
-    def coords(self) -> Tensor:
-        """float32 [frames * patches, 3] = (t, y, x) of every patch, each in [0, 1]."""
-        return _coords(self.frames, self.grid)
-
-    def spans(self, row: int, column: int) -> tuple[Span, Span]:
-        """Rows and columns of real pixels that a patch holds."""
-        (h, w), bottom, right = self.patch, self.height, self.width
-        return (row * h, min((row + 1) * h, bottom)), (column * w, min((column + 1) * w, right))
-
-
-@lru_cache(8)
-def _coords(frames: int, grid: tuple[int, int]) -> Tensor:
-    return torch.from_numpy(patches.coords(frames, grid))
-
-
-def tile_size(arch: Architecture, geometry: Geometry) -> tuple[int, int]:
-    """Height and width in pixels of what one coordinate decodes to."""
-    if isinstance(parse_embed(arch.embed), GridSpec):
-        return geometry.height, geometry.width
-    return geometry.patch
-
-
-def first_map(arch: Architecture, geometry: Geometry) -> tuple[int, int]:
-    """The smallest fc_h, fc_w whose last stage covers a tile."""
-    stride = math.prod(arch.dec_strds) * arch.head_strd
-    height, width = tile_size(arch, geometry)
-    return math.ceil(height / stride), math.ceil(width / stride)
-
-
-def stage_widths(arch: Architecture) -> list[int]:
-    """Channels before the first and after each stage, by HNeRV's rule."""
-    widths = [arch.fc_dim]
-    for stride in arch.dec_strds:
-        reduction = math.sqrt(stride) if arch.reduce == -1 else arch.reduce
-        widths.append(max(round(widths[-1] / reduction), arch.lower_width))
-    return widths
-
-
-def largest_map(arch: Architecture, geometry: Geometry) -> int:
-    """Values in the largest map that one tile passes through: what decoding takes in memory, a few times over."""
-    height, width = first_map(arch, geometry)
-    spec = parse_embed(arch.embed)
-    sizes = [arch.fc_dim * height * width]
-    if isinstance(spec, GridSpec):
-        planes = (math.ceil(geometry.height / v.space) * math.ceil(geometry.width / v.space) for v in spec.levels)
-        sizes.append(sum(v.channels * max(cells, height * width) for v, cells in zip(spec.levels, planes, strict=True)))
-    elif isinstance(spec, PositionalSpec):
-        sizes.append(arch.fc_dim * math.prod(arch.fc_hw))
-    widths = stage_widths(arch)
-    for stride, channels in zip(arch.dec_strds, map(max, pairwise(widths)), strict=True):
-        height, width = height * stride, width * stride
-        sizes.append(channels * height * width * (4 if arch.conv_type == "convnext" else 1))
-    return max(*sizes, 3 * height * width * arch.head_strd**2)
-
-
-def check_layers(conv_type: str, act: str, norm: str, ks: tuple[int, ...], out_bias: str) -> None:
-    """Raise ValueError for a value that no layer has."""
-    for name, value, known in (("conv_type", conv_type, CONV_TYPES), ("act", act, ACTIVATIONS), ("norm", norm, NORMS)):
-        if value not in known:
-            raise ValueError(f"{name} '{value}' is unknown: choose from {', '.join(known)}")
-    if not all(k % 2 for k in ks):
-        raise ValueError(f"ks {'_'.join(map(str, ks))}: kernel sizes must be odd")
-    try:
-        finite = out_bias in OUTPUTS or math.isfinite(float(out_bias))
-    except ValueError:
-        finite = False
-    if not finite:
-        raise ValueError(f"out_bias '{out_bias}' is neither {', '.join(OUTPUTS)} nor a number")
+def load(
+    spec: DualHeadSpec, geometry: Geometry, segment: Segment, device: torch.device, dtype: torch.dtype
+) -> DualHeadHNeRV:
+    """The network that a segment holds, ready to decode. Raises MalformedChunk for integers of another network."""
+    model = blueprint(spec, geometry)
+    check_tensors(segment.tensors, model)
+    dequantize(segment.tensors, model)
+    return model.to(device).eval().cast(dtype)
 
 
 class DualHeadHNeRV(nn.Module):
@@ -131,52 +44,33 @@ class DualHeadHNeRV(nn.Module):
     Raises ValueError where the architecture is none, or cannot cover the geometry.
     """
 
-    def __init__(self, arch: Architecture, geometry: Geometry) -> None:
+    def __init__(self, spec: DualHeadSpec, geometry: Geometry) -> None:
         super().__init__()
-        check_layers(arch.conv_type, arch.act, arch.norm, arch.ks, arch.out_bias)
-        self.arch, self.geometry = arch, geometry
+        spec.check(geometry)
+        self.spec, self.geometry = spec, geometry
         self.memory_format = torch.channels_last
-        self.tile = tile_size(arch, geometry)
-        self.map = first_map(arch, geometry)
-        self.tile_batch = max(1, BATCH_VALUES // largest_map(arch, geometry))
-        self.fc_hw = arch.fc_hw if any(arch.fc_hw) else self.map
-        spec = parse_embed(arch.embed)
-        if self.fc_hw[0] < self.map[0] or self.fc_hw[1] < self.map[1]:
-            (h, w), (fit_h, fit_w) = self.fc_hw, self.map
-            raise ValueError(
-                f"fc_hw {h}_{w} does not cover a patch of {self.tile[0]}x{self.tile[1]} pixels: {fit_h}_{fit_w} does"
-            )
-        self.embedding: GridEmbedding | LatentEmbedding | PositionalEmbedding
-        outputs, ks = arch.fc_dim, 1
-        if isinstance(spec, GridSpec):
-            cell = math.prod(arch.dec_strds) * arch.head_strd
-            self.embedding = GridEmbedding(spec, geometry.frames, cell, geometry.height, geometry.width)
-            ks = 3
-        elif isinstance(spec, LatentSpec):
-            self.embedding = LatentEmbedding(spec, geometry.frames, geometry.grid, self.map)
-        else:
-            self.embedding = PositionalEmbedding(spec)
-            outputs *= math.prod(self.fc_hw)
-        self.stem = NeRVBlock(self.embedding.channels, outputs, 1, ks, "pshuffel", arch.act, arch.norm)
-
-        widths = stage_widths(arch)
+        self.tile, self.map = spec.tile(geometry), spec.first_map(geometry)
+        self.tile_batch = max(1, BATCH_VALUES // spec.largest_map(geometry))
+        self.embedding = build_embedding(spec.embed, geometry, self.map)
+        outputs = spec.fc_dim * (math.prod(spec.fc_hw) if spec.embed.stem_spreads else 1)
+        act, norm = spec.act, spec.norm
+        self.stem = NeRVBlock(self.embedding.channels, outputs, 1, spec.embed.stem_kernel, "pshuffel", act, norm)
         blocks: list[NeRVBlock] = []
+        widths = spec.widths()
         for i, (stride, count, (inputs, width)) in enumerate(
-            zip(arch.dec_strds, arch.dec_blks, pairwise(widths), strict=True)
+            zip(spec.dec_strds, spec.dec_blks, pairwise(widths), strict=True)
         ):
-            ks = min(arch.ks[0] + 2 * i, arch.ks[1])
+            ks = min(spec.ks[0] + 2 * i, spec.ks[1])
             for j in range(count):
                 blocks.append(
-                    NeRVBlock(
-                        width if j else inputs, width, 1 if j else stride, ks, arch.conv_type, arch.act, arch.norm
-                    )
+                    NeRVBlock(width if j else inputs, width, 1 if j else stride, ks, spec.conv_type, act, norm)
                 )
         self.stages = nn.ModuleList(blocks)
-        self.rgb_head = PixelShuffleUp(widths[-1], 3, arch.head_strd, 3)
+        self.rgb_head = PixelShuffleUp(widths[-1], 3, spec.head_strd, 3)
         self.clip_head: nn.Module | None = None
-        if arch.clip_dim:
+        if spec.clip_dim:
             self.clip_head = nn.Sequential(
-                nn.Linear(widths[-1], arch.clip_rank), nn.GELU(), nn.Linear(arch.clip_rank, arch.clip_dim)
+                nn.Linear(widths[-1], spec.clip_rank), nn.GELU(), nn.Linear(spec.clip_rank, spec.clip_dim)
             )
 
     def cast(self, dtype: torch.dtype, memory_format: torch.memory_format = torch.channels_last) -> DualHeadHNeRV:
@@ -199,14 +93,14 @@ class DualHeadHNeRV(nn.Module):
         float32 [N, patches of a tile, D]. latents: what a content encoder made for these tiles, instead of stored ones.
         """
         trunk = self.trunk(coords, latents)
-        return self._output(self.rgb_head.conv(trunk)), None if self.clip_head is None else self.features(trunk)
+        return self._output(self.rgb_head.conv(trunk)), None if self.clip_head is None else self._tile_features(trunk)
 
     def trunk(self, coords: Tensor, latents: Tensor | None = None) -> Tensor:
         """coords float32 [N, 3] -> features [N, C, h, w] of a whole tile, shared by both heads."""
         x = self.stem(self._cast(self.embedding(coords) if latents is None else latents))
-        if isinstance(self.embedding, PositionalEmbedding):
-            x = x.view(len(x), self.arch.fc_dim, *self.fc_hw)
-            if self.fc_hw != self.map:
+        if self.spec.embed.stem_spreads:
+            x = x.view(len(x), self.spec.fc_dim, *self.spec.fc_hw)
+            if self.spec.fc_hw != self.map:
                 x = F.adaptive_avg_pool2d(x, self.map)
         for block in self.stages:
             x = block(x)
@@ -221,16 +115,11 @@ class DualHeadHNeRV(nn.Module):
         return self._output(self.rgb_head(trunk))[..., : self.tile[0], : self.tile[1]]
 
     def _output(self, x: Tensor) -> Tensor:
-        x = x.float()
-        if self.arch.out_bias == "tanh":
-            return x.tanh() * 0.5 + 0.5
-        if self.arch.out_bias == "sigmoid":
-            return x.sigmoid()
-        return x + float(self.arch.out_bias)
+        return to_pixels(x.float(), self.spec.out_bias)
 
-    def features(self, trunk: Tensor) -> Tensor:
+    def _tile_features(self, trunk: Tensor) -> Tensor:
         """Trunk of tiles -> float32 [N, patches of a tile, D], L2-normalised. Needs a CLIP head."""
-        if isinstance(self.embedding, GridEmbedding):
+        if self.spec.embed.whole_frame:
             rows, columns = self.geometry.grid
             spans = [self.geometry.spans(r, c) for r in range(rows) for c in range(columns)]
             pooled = [trunk[..., slice(*self._cells(y)), slice(*self._cells(x))].mean((-2, -1)) for y, x in spans]
@@ -238,7 +127,7 @@ class DualHeadHNeRV(nn.Module):
         return self._clip(trunk.mean((-2, -1))[:, None])
 
     def _cells(self, pixels: Span) -> Span:
-        return pixels[0] // self.arch.head_strd, math.ceil(pixels[1] / self.arch.head_strd)
+        return pixels[0] // self.spec.head_strd, math.ceil(pixels[1] / self.spec.head_strd)
 
     def _clip(self, pooled: Tensor) -> Tensor:
         if self.clip_head is None:
@@ -251,53 +140,59 @@ class DualHeadHNeRV(nn.Module):
         """Frame numbers int64 [B] -> uint8 [B, height, width, 3]."""
         coords = self.tile_coords(t).split(self.tile_batch)
         tiles = torch.cat([to_uint8(self.rgb(self.trunk(c))) for c in coords])
-        if isinstance(self.embedding, GridEmbedding):
+        if self.spec.embed.whole_frame:
             return tiles
         return _join(tiles.unflatten(0, (len(t), self.geometry.patches)), self.geometry)
 
-    def frame_features(self, t: Tensor) -> Tensor:
+    def features(self, t: Tensor) -> Tensor:
         """Frame numbers int64 [B] -> float32 [B, patches, D]; the RGB head does not run."""
         coords = self.tile_coords(t).split(self.tile_batch)
-        return torch.cat([self.features(self.trunk(c)) for c in coords]).reshape(len(t), self.geometry.patches, -1)
+        return torch.cat([self._tile_features(self.trunk(c)) for c in coords]).reshape(
+            len(t), self.geometry.patches, -1
+        )
 
     def tile_coords(self, t: Tensor) -> Tensor:
         """Coordinates of all tiles of frames t, frame by frame: float32 [B * tiles of a frame, 3]."""
-        coords = self.geometry.coords().to(t.device).view(self.geometry.frames, self.geometry.patches, 3)[t]
-        return coords[:, 0] if isinstance(self.embedding, GridEmbedding) else coords.flatten(0, 1)
+        coords = torch.from_numpy(self.geometry.coords()).to(t.device)
+        coords = coords.view(self.geometry.frames, self.geometry.patches, 3)[t]
+        return coords[:, 0] if self.spec.embed.whole_frame else coords.flatten(0, 1)
+
+    def references(self, t: int) -> tuple[int, ...]:
+        """None: every frame stands for itself."""
+        return ()
 
     def patch(self, t: Tensor, row: int, column: int) -> Tensor:
         """One patch of frames t [B] -> uint8 [B, h, w, 3], real pixels only, without decoding the rest."""
         y, x = self.geometry.spans(row, column)
-        if not isinstance(self.embedding, GridEmbedding):
+        if not self.spec.embed.whole_frame:
             coords = self.tile_coords(t).view(len(t), self.geometry.patches, 3)
             rgb = self.rgb(self.trunk(coords[:, row * self.geometry.grid[1] + column]))
             return to_uint8(rgb)[:, : y[1] - y[0], : x[1] - x[0]]
         rgb = self._output(self._window(self.tile_coords(t), self._cells(y), self._cells(x)))
-        top, left = (y[0] - self._cells(y)[0] * self.arch.head_strd), (x[0] - self._cells(x)[0] * self.arch.head_strd)
+        top, left = (y[0] - self._cells(y)[0] * self.spec.head_strd), (x[0] - self._cells(x)[0] * self.spec.head_strd)
         return to_uint8(rgb)[:, top : top + y[1] - y[0], left : left + x[1] - x[0]]
 
     def _window(self, coords: Tensor, rows: Span, columns: Span) -> Tensor:
         """The RGB head's output over trunk cells rows x columns, each layer run only where it is needed."""
-        if self.arch.norm == "in":  # statistics of the whole map: there is nothing to leave out
+        if self.spec.norm == "in":  # statistics of the whole map: there is nothing to leave out
             full = self.rgb_head(self.trunk(coords))
-            s = self.arch.head_strd
+            s = self.spec.head_strd
             return full[..., rows[0] * s : rows[1] * s, columns[0] * s : columns[1] * s]
-        layers = [self.stem, *self.stages, self.rgb_head]
+        layers: list[Any] = [self.stem, *self.stages, self.rgb_head]
         strides = [int(layer.stride) for layer in layers]
         regions = [_inputs(layers, strides, self.map, axis, span) for axis, span in enumerate((rows, columns))]
-        assert isinstance(self.embedding, GridEmbedding)
         first = regions[0][0], regions[1][0]
         x = self._cast(self.embedding(coords, first))
         origin = (first[0][0], first[1][0])
         for layer, stride, y_in, x_in in zip(layers, strides, *regions, strict=True):
             x = layer(x[..., y_in[0] - origin[0] : y_in[1] - origin[0], x_in[0] - origin[1] : x_in[1] - origin[1]])
             origin = (y_in[0] * stride, x_in[0] * stride)
-        s = self.arch.head_strd
+        s = self.spec.head_strd
         top, left = rows[0] * s - origin[0], columns[0] * s - origin[1]
         return x[..., top : top + (rows[1] - rows[0]) * s, left : left + (columns[1] - columns[0]) * s]
 
 
-def _inputs(layers: list, strides: list[int], size: tuple[int, int], axis: int, span: Span) -> list[Span]:  # type: ignore[type-arg]
+def _inputs(layers: list[Any], strides: list[int], size: Size, axis: int, span: Span) -> list[Span]:
     """Input cells of each layer along one axis, so that the last layer's input cells `span` come out right."""
     sizes = np.cumprod([size[axis], *strides[:-1]])
     lo, hi = span[0] * strides[-1], span[1] * strides[-1]
@@ -322,15 +217,22 @@ def stays_float32(name: str) -> bool:
     return name.startswith("embedding.") or ".norm." in name
 
 
+def to_pixels(x: Tensor, output: Output) -> Tensor:
+    """The RGB head's values, float32 of any shape -> nominally in [0, 1]."""
+    if output.squash == "tanh":
+        return x.tanh() * 0.5 + 0.5
+    return x.sigmoid() if output.squash == "sigmoid" else x + output.bias
+
+
 def to_uint8(rgb: Tensor) -> Tensor:
     """float [N, 3, h, w] in [0, 1] -> uint8 [N, h, w, 3], rounded."""
     return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def blueprint(arch: Architecture, geometry: Geometry) -> DualHeadHNeRV:
+def blueprint(spec: DualHeadSpec, geometry: Geometry) -> DualHeadHNeRV:
     """The network as a file holds it, on the meta device: names and shapes, no memory. Raises ValueError as it does."""
     with torch.device("meta"):
-        model = DualHeadHNeRV(arch, geometry)
+        model = DualHeadHNeRV(spec, geometry)
         freeze_norms(model)
     return model
 

@@ -8,21 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitstream import Architecture
-from codec.network.blocks import CONV_TYPES, NORMS
+from codec.network.dual_head import DualHeadHNeRV, freeze_norms
 from codec.network.embeddings import GridEmbedding
-from codec.network.model import (
-    DualHeadHNeRV,
-    Geometry,
-    check_layers,
-    first_map,
-    freeze_norms,
-    largest_map,
-    stage_widths,
-)
+from codec.specs import CONV_TYPES, NORMS, DualHeadSpec, Geometry, parse_embed, parse_output
 
-ARCH = Architecture(
-    embed="grid_3.4.1_2.8.4",
+SPEC = DualHeadSpec(
+    embed=parse_embed("grid_3.4.1_2.8.4"),
     fc_dim=12,
     fc_hw=(1, 1),
     dec_strds=(2, 1),
@@ -34,7 +25,7 @@ ARCH = Architecture(
     norm="none",
     ks=(1, 3),
     head_strd=2,
-    out_bias="0.5",
+    out_bias=parse_output("0.5"),
     clip_dim=5,
     clip_rank=4,
 )
@@ -43,17 +34,17 @@ ONE_LEVEL = 1 / 255
 
 
 def network(
-    arch: Architecture = ARCH, geometry: Geometry = GEOMETRY, dtype: torch.dtype = torch.float32
+    spec: DualHeadSpec = SPEC, geometry: Geometry = GEOMETRY, dtype: torch.dtype = torch.float32
 ) -> DualHeadHNeRV:
     """A network with random weights whose output fills the range of pixels."""
     torch.manual_seed(3)
-    arch = replace(arch, fc_hw=first_map(arch, geometry) if arch.fc_hw == (1, 1) else arch.fc_hw)
-    net = DualHeadHNeRV(arch, geometry)
+    spec = replace(spec, fc_hw=spec.first_map(geometry) if spec.fc_hw == (1, 1) else spec.fc_hw)
+    net = DualHeadHNeRV(spec, geometry)
     for name, p in net.named_parameters():
         if name.startswith("embedding."):
             p.data = torch.randn_like(p)
     net.rgb_head.conv.weight.data *= 3
-    if arch.norm == "bn":
+    if spec.norm == "bn":
         net.train()
         net(net.tile_coords(torch.arange(geometry.frames)))
         freeze_norms(net)
@@ -78,7 +69,7 @@ def largest_difference(net: DualHeadHNeRV, times: Tensor) -> int:
 @pytest.mark.parametrize("conv_type", CONV_TYPES)
 @pytest.mark.parametrize("embed", ["grid_3.4.1_2.8.4", "pe_1.25_12", "hnerv_3"])
 def test_a_patch_equals_the_same_patch_of_its_frame(embed: str, conv_type: str, dtype: torch.dtype) -> None:
-    net = network(replace(ARCH, embed=embed, conv_type=conv_type), dtype=dtype)
+    net = network(replace(SPEC, embed=parse_embed(embed), conv_type=conv_type), dtype=dtype)
     assert largest_difference(net, torch.tensor([0, 3])) <= 1
 
 
@@ -88,8 +79,8 @@ def test_a_patch_equals_the_same_patch_of_its_frame(embed: str, conv_type: str, 
 def test_patches_equal_frames_for_other_layers(
     norm: str, strides: tuple[int, ...], blocks: tuple[int, ...], head: int, ks: tuple[int, int]
 ) -> None:
-    arch = replace(ARCH, norm=norm, dec_strds=strides, dec_blks=blocks, head_strd=head, ks=ks)
-    assert largest_difference(network(arch), torch.tensor([1, 4])) <= 1
+    spec = replace(SPEC, norm=norm, dec_strds=strides, dec_blks=blocks, head_strd=head, ks=ks)
+    assert largest_difference(network(spec), torch.tensor([1, 4])) <= 1
 
 
 @torch.no_grad()
@@ -99,7 +90,7 @@ def test_patches_equal_frames_for_other_layers(
 )
 @pytest.mark.parametrize("embed", ["grid_3.4.1_2.8.4", "pe_1.25_12", "hnerv_3"])
 def test_patches_equal_frames_for_any_size(embed: str, height: int, width: int, grid: tuple[int, int]) -> None:
-    net = network(replace(ARCH, embed=embed), Geometry(3, height, width, grid))
+    net = network(replace(SPEC, embed=parse_embed(embed)), Geometry(3, height, width, grid))
     frames = net.frames(torch.tensor([0, 2]))
     assert frames.shape == (2, height, width, 3)
     assert frames.dtype == torch.uint8
@@ -111,10 +102,10 @@ def test_patches_equal_frames_for_any_size(embed: str, height: int, width: int, 
 
 
 def test_widths_follow_the_published_rule() -> None:
-    reference = replace(ARCH, fc_dim=512, dec_strds=(5, 3, 2, 2, 2), dec_blks=(1,) * 5, reduce=1.2, lower_width=32)
-    assert stage_widths(reference) == [512, 427, 356, 297, 248, 207]
-    assert stage_widths(replace(reference, reduce=4.0)) == [512, 128, 32, 32, 32, 32]
-    assert stage_widths(replace(reference, reduce=-1, dec_strds=(4, 1, 2))) == [512, 256, 256, 181]
+    reference = replace(SPEC, fc_dim=512, dec_strds=(5, 3, 2, 2, 2), dec_blks=(1,) * 5, reduce=1.2, lower_width=32)
+    assert reference.widths() == [512, 427, 356, 297, 248, 207]
+    assert replace(reference, reduce=4.0).widths() == [512, 128, 32, 32, 32, 32]
+    assert replace(reference, reduce=-1, dec_strds=(4, 1, 2)).widths() == [512, 256, 256, 181]
 
 
 def test_spans_cover_every_pixel_once() -> None:
@@ -127,14 +118,14 @@ def test_spans_cover_every_pixel_once() -> None:
 
 
 def test_a_stem_that_is_too_small_names_the_one_that_fits() -> None:
-    arch = replace(ARCH, embed="pe_1.25_12", fc_hw=(4, 4))  # patches of 19x13, strides that multiply to 4
+    spec = replace(SPEC, embed=parse_embed("pe_1.25_12"), fc_hw=(4, 4))  # patches of 19x13, strides that multiply to 4
     with pytest.raises(ValueError, match=r"fc_hw 4_4 does not cover a patch of 19x13 pixels: 5_4 does"):
-        DualHeadHNeRV(arch, GEOMETRY)
+        DualHeadHNeRV(spec, GEOMETRY)
 
 
 @torch.no_grad()
 def test_a_stem_that_is_too_large_is_averaged_down() -> None:
-    net = network(replace(ARCH, embed="pe_1.25_12", fc_hw=(9, 16)))
+    net = network(replace(SPEC, embed=parse_embed("pe_1.25_12"), fc_hw=(9, 16)))
     assert net.map == (5, 4)
     seen: list[Tensor] = []
     net.stages[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -148,37 +139,37 @@ def test_a_stem_that_is_too_large_is_averaged_down() -> None:
 @pytest.mark.parametrize("embed", ["grid_3.4.1_2.8.4", "pe_1.25_12", "hnerv_3"])
 def test_training_and_decoding_see_the_same_network(embed: str) -> None:
     """forward's cells are the frame before the last pixel shuffle; its features are those a decoder gives."""
-    net = network(replace(ARCH, embed=embed))
+    net = network(replace(SPEC, embed=parse_embed(embed)))
     times = torch.tensor([2])
     cells, features = net(net.tile_coords(times))
     tiles = F.pixel_shuffle(cells, 2)[..., : net.tile[0], : net.tile[1]]
     assert features is not None
     torch.testing.assert_close(tiles, net.rgb(net.trunk(net.tile_coords(times))))
-    torch.testing.assert_close(features.reshape(1, 8, 5), net.frame_features(times))
+    torch.testing.assert_close(features.reshape(1, 8, 5), net.features(times))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("embed", ["grid_3.4.1_2.8.4", "pe_1.25_12", "hnerv_3"])
 def test_how_many_tiles_run_at_once_changes_nothing(embed: str) -> None:
-    net = network(replace(ARCH, embed=embed))
+    net = network(replace(SPEC, embed=parse_embed(embed)))
     times = torch.arange(5)
-    frames, features = net.frames(times), net.frame_features(times)
+    frames, features = net.frames(times), net.features(times)
     assert features.shape == (5, 8, 5)
     torch.testing.assert_close(features.norm(dim=-1), torch.ones(5, 8))
     net.tile_batch = 3
     assert (net.frames(times).int() - frames.int()).abs().max() <= 1
-    torch.testing.assert_close(net.frame_features(times), features)
+    torch.testing.assert_close(net.features(times), features)
 
 
 @torch.no_grad()
 def test_a_feature_comes_from_its_own_patch() -> None:
     """With a grid the trunk spans the frame, but each patch is pooled over its own cells."""
-    net = network(replace(ARCH, dec_strds=(1,), dec_blks=(1,), head_strd=1, ks=(1, 1)), Geometry(1, 40, 40, (2, 2)))
+    net = network(replace(SPEC, dec_strds=(1,), dec_blks=(1,), head_strd=1, ks=(1, 1)), Geometry(1, 40, 40, (2, 2)))
     assert isinstance(net.embedding, GridEmbedding)
-    before = net.frame_features(torch.tensor([0]))
+    before = net.features(torch.tensor([0]))
     for grid in net.embedding.grids:  # the upper left quarter, away from its border by more than layers reach
         grid.data[:, :, : grid.shape[2] // 4, : grid.shape[3] // 4] += 3
-    after = net.frame_features(torch.tensor([0]))
+    after = net.features(torch.tensor([0]))
     changed = (before - after).abs().amax(-1)[0] > 1e-6
     assert changed.tolist() == [True, False, False, False]
 
@@ -188,16 +179,16 @@ def test_a_feature_comes_from_its_own_patch() -> None:
     ("out_bias", "wanted"), [("tanh", 0.5 + np.tanh(0.7) / 2), ("sigmoid", 1 / (1 + np.exp(-0.7)))]
 )
 def test_outputs(out_bias: str, wanted: float) -> None:
-    net = network(replace(ARCH, out_bias=out_bias))
+    net = network(replace(SPEC, out_bias=parse_output(out_bias)))
     net.rgb_head.conv.weight.data.zero_()
     net.rgb_head.conv.bias.data.fill_(0.7)  # type: ignore[union-attr]
     assert (net.frames(torch.tensor([0])) == round(255 * wanted)).all()
 
 
 def test_no_features_without_a_head() -> None:
-    net = network(replace(ARCH, clip_dim=0, clip_rank=0))
+    net = network(replace(SPEC, clip_dim=0, clip_rank=0))
     with pytest.raises(ValueError, match="no CLIP head"):
-        net.frame_features(torch.tensor([0]))
+        net.features(torch.tensor([0]))
     assert net(net.tile_coords(torch.tensor([0])))[1] is None
 
 
@@ -207,7 +198,7 @@ def test_no_features_without_a_head() -> None:
 @pytest.mark.parametrize("reduce", [-1.0, 0.3])
 def test_the_largest_map_is_foreseen(embed: str, conv_type: str, reduce: float) -> None:
     """What is refused or batched by `largest_map` is what the network makes, but for the rim of a transposed one."""
-    net = network(replace(ARCH, embed=embed, conv_type=conv_type, reduce=reduce))
+    net = network(replace(SPEC, embed=parse_embed(embed), conv_type=conv_type, reduce=reduce))
     sizes: list[int] = []
     for module in net.modules():
         if not list(module.children()) or module is net.embedding:
@@ -215,41 +206,18 @@ def test_the_largest_map_is_foreseen(embed: str, conv_type: str, reduce: float) 
     times = torch.tensor([0])
     net.frames(times)
     largest = max(sizes) / len(net.tile_coords(times))
-    assert largest / 1.25 <= largest_map(net.arch, net.geometry) <= 2 * largest
+    assert largest / 1.25 <= net.spec.largest_map(net.geometry) <= 2 * largest
 
 
 def test_planes_finer_than_the_first_map_count() -> None:
-    assert largest_map(replace(ARCH, embed="grid_200.1.9"), GEOMETRY) == 200 * 37 * 50
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"conv_type": "dense"}, "conv_type 'dense' is unknown: choose from pshuffel"),
-        ({"act": "sin"}, "act 'sin' is unknown"),
-        ({"norm": "layer"}, "norm 'layer' is unknown: choose from none, bn, in"),
-        ({"ks": (1, 4)}, "ks 1_4: kernel sizes must be odd"),
-        ({"out_bias": "0.5x"}, "out_bias '0.5x' is neither tanh, sigmoid nor a number"),
-        ({"out_bias": "nan"}, "out_bias 'nan' is neither"),
-        ({"embed": "what_1"}, "embedding 'what_1' is none of"),
-    ],
-)
-def test_what_is_no_network_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DualHeadHNeRV(replace(ARCH, **change), GEOMETRY)  # type: ignore[arg-type]
-
-
-def test_all_known_layers_are_taken() -> None:
-    for conv_type in CONV_TYPES:
-        for norm in NORMS:
-            check_layers(conv_type, "relu", norm, (1, 3), "-0.25")
+    assert replace(SPEC, embed=parse_embed("grid_200.1.9")).largest_map(GEOMETRY) == 200 * 37 * 50
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("embed", ["grid_3.8.1", "pe_1.25_12", "hnerv_3"])
 def test_a_patch_costs_a_part_of_its_frame(embed: str) -> None:
     """A corner of a 2x4 grid takes an eighth of the cells, and a halo where layers look past the patch."""
-    net = network(replace(ARCH, embed=embed), Geometry(1, 180, 320, (2, 4)))
+    net = network(replace(SPEC, embed=parse_embed(embed)), Geometry(1, 180, 320, (2, 4)))
     computed: list[int] = []
     for module in (net.stem, *net.stages, net.rgb_head):
         module.register_forward_hook(lambda module, inputs, output: computed.append(output.numel()))
@@ -258,3 +226,7 @@ def test_a_patch_costs_a_part_of_its_frame(embed: str) -> None:
     computed.clear()
     net.patch(torch.tensor([0]), 0, 0)
     assert sum(computed) < 0.2 * whole
+
+
+def test_no_frame_needs_another() -> None:
+    assert network().references(3) == ()

@@ -1,0 +1,37 @@
+"""Every kind of network, a line each: what stands for it in a header, and which modules decode and encode it.
+
+Another kind is a record in bitstream/header.py, a spec that parses it, a module of network/ that decodes it, one that
+makes it of frames, and a line here. Modules are named, so that a reader loads those of its file's kind alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bitstream import Architecture
+from codec.specs import DualHeadSpec, NetworkSpec
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of network."""
+
+    architecture: type  # its record in a file's header
+    spec: type[NetworkSpec]  # the same as values: spec.parse(architecture), spec.architecture()
+    network: str  # the module whose `load(spec, geometry, segment, device, dtype)` gives a Network
+    coder: str  # the module whose `encode_frames(task, watcher, warn)` gives the tensors of a segment
+
+
+KINDS = (Kind(Architecture, DualHeadSpec, network="codec.network.dual_head", coder="codec.training.fit"),)
+
+
+def parse_architecture(architecture: Any) -> NetworkSpec:
+    """The spec of whichever network a header describes. Raises ValueError where it describes none."""
+    kind = next(kind for kind in KINDS if kind.architecture is type(architecture))
+    return kind.spec.parse(architecture)
+
+
+def kind_of(spec: NetworkSpec) -> Kind:
+    """The kind that a spec belongs to."""
+    return next(kind for kind in KINDS if kind.spec is type(spec))
