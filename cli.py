@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -44,7 +43,7 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-def numbers(count: int | None = None) -> Callable[[str], tuple[int, ...]]:
+def numbers(count: int | None = None, example: str = "5_3_2") -> Callable[[str], tuple[int, ...]]:
     """A parser of `count` whole numbers with spaces, commas, underscores or an x between."""
 
     def parse(text: str) -> tuple[int, ...]:
@@ -52,21 +51,21 @@ def numbers(count: int | None = None) -> Callable[[str], tuple[int, ...]]:
 
         found = parse_numbers(text)
         if not found or (count is not None and len(found) != count):
-            raise ValueError(f"'{text}' is not {count or 'a list of'} whole numbers such as 5_3_2")
+            raise ValueError(f"'{text}' is not {count or 'a list of'} whole numbers such as {example}")
         return found
 
     return parse
 
 
 def crop(text: str) -> tuple[int, ...]:
-    return () if text.strip() == "-1" else numbers(2)(text)
+    return () if text.strip() == "-1" else numbers(2, "640_1280, height and width")(text)
 
 
 def resize(text: str) -> tuple[int, ...] | int:
     if text.strip() == "-1":
         return ()
     found = numbers()(text)
-    return found[0] if len(found) == 1 else numbers(2)(text)
+    return found[0] if len(found) == 1 else numbers(2, "360_640, height and width")(text)
 
 
 def conv_types(text: str) -> tuple[str, ...]:
@@ -107,7 +106,17 @@ def frame_range(text: str) -> tuple[int, int | None]:
 
 
 def fc_hw(text: str) -> tuple[int, ...]:
-    return () if text.strip() == "auto" else numbers(2)(text)
+    return () if text.strip() == "auto" else numbers(2, "9_16, height and width")(text)
+
+
+def filename(text: str) -> str:
+    if text in ("", "-"):
+        raise ValueError(f"'{text}' is no name of a file: only decode -o writes to a pipe, and nothing reads from one")
+    return text
+
+
+def output_name(text: str) -> str:
+    return text if text == "-" else filename(text)
 
 
 def limits(changes: tuple[str, ...]) -> Limits:
@@ -196,7 +205,7 @@ class GroupedCommand(click.Command):
 ENCODE_OPTIONS = (
     # (names, type, help), a type of None for a flag; what is not given, the preset decides
     ("Source", (
-        (("--grid",), Parsed("RxC", numbers(2)), "Patches: rows x columns, such as 2x4."),
+        (("--grid",), Parsed("RxC", numbers(2, "2x4")), "Patches: rows x columns, such as 2x4."),
         (("--crop-list", "crop"), Parsed("H_W", crop), "Centre crop: 640_1280; -1 for none."),
         (("--resize-list", "resize"), Parsed("H_W", resize), "Resize: 360_640, or the shorter side; -1 for none."),
         (("--data-split", "split"), Parsed("A_B_C", numbers(3)), "Of every C frames A train, from B on validate."),
@@ -225,7 +234,7 @@ ENCODE_OPTIONS = (
         (("--eval-freq",), int, "Epochs from one evaluation to the next."),
         (("--seed",), int, "Of the initial weights and the order of frames."),
         (("--compile",), None, "Use torch.compile where it works."),
-        (("--log-dir",), click.Path(), "Write TensorBoard logs into this directory."),
+        (("--log-dir",), Parsed("DIRECTORY", filename), "Write TensorBoard logs into this directory."),
     )),
     ("Network", (
         (("--embed",), str, "pe_BASE_LEVELS (pe_1.25_80), grid_C.S.T_..., or hnerv_DIM."),
@@ -273,8 +282,8 @@ def settings_of(preset: str, given: dict[str, Any]) -> Any:
 
 
 @main.command(cls=GroupedCommand, context_settings=SAME_WITH_UNDERSCORES)
-@click.argument("source", type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The .nerv file to write.")
+@click.argument("source", type=Parsed("SOURCE", filename))
+@click.option("-o", "--output", required=True, type=Parsed("FILE", filename), help="The .nerv file to write.")
 @click.option(
     "--preset",
     type=click.Choice(["fast", "medium", "slow", "hnerv", "reference"]),
@@ -286,7 +295,7 @@ def settings_of(preset: str, given: dict[str, Any]) -> Any:
 @click.option("--device", default="auto", metavar="NAME", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted encode of this output stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing output, or an interrupted encode of it.")
-@click.option("--report", type=click.Path(), metavar="FILE", help="Write the report to this JSON file.")
+@click.option("--report", type=Parsed("FILE", filename), help="Write the report to this JSON file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a summary.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary; warnings stay.")
 @encode_options
@@ -315,25 +324,24 @@ def encode(
     nvcodec encode frames/ -o v.nerv --preset reference --epochs 30
     nvcodec encode video.mp4 -o v.nerv --clip on --clip-pretrained weights.pt
     """
-    if report and Path(report).resolve() == Path(output).resolve():
-        raise click.UsageError("--report and --output name the same file")
     with failures():
         settings = settings_of(preset, given)
-        from codec.atomic import atomic_output, check_output
         from codec.encoding.pipeline import Silent
         from codec.encoding.pipeline import encode as run
 
-        if report:
-            check_output(report, force=True)
-        options: dict[str, Any] = {"device": device, "resume": resume, "force": force, "log_dir": log_dir, "fps": fps}
+        options: dict[str, Any] = {
+            "device": device,
+            "resume": resume,
+            "force": force,
+            "report": report,
+            "log_dir": log_dir,
+            "fps": fps,
+        }
         if quiet:
             result = run(source, output, settings, progress=Silent(), warn=console.warn, **options)
         else:
             with console.Bars() as bars:
                 result = run(source, output, settings, progress=bars, warn=console.warn, **options)
-        if report:
-            with atomic_output(report, force=True) as temporary:
-                Path(temporary).write_text(json.dumps(result, indent=2) + "\n")
     if as_json or not quiet:
         show(result, as_json, console.encoded(result, output))
 
@@ -351,18 +359,24 @@ def read_options(command: T) -> T:
 
 
 @main.command(context_settings=SAME_WITH_UNDERSCORES)
-@click.argument("path", type=click.Path())
+@click.argument("path", type=Parsed("PATH", filename))
 @click.option(
-    "-o", "--output", metavar="OUTPUT", help=".mp4, .mkv, .y4m, a directory for PNGs (ending in /), or - for a pipe."
+    "-o",
+    "--output",
+    type=Parsed("OUTPUT", output_name),
+    help=".mp4, .mkv, .y4m, a directory for PNGs (ending in /), or - for a pipe.",
 )
 @click.option(
     "--frames", type=Parsed("A:B", frame_range), default=(0, None), help="Only these frames: 10:20, 10:, :20, or 10."
 )
-@click.option("--patch", type=Parsed("R,C", numbers(2)), help="Only this patch of every frame: row,column, from 0.")
+@click.option(
+    "--patch",
+    type=Parsed("R,C", numbers(2, "1,0, a row and a column")),
+    help="Only this patch of every frame: row,column, from 0.",
+)
 @click.option(
     "--features",
-    type=click.Path(),
-    metavar="FILE",
+    type=Parsed("FILE", filename),
     help="Write CLIP features, coordinates and the teacher's name to this .npz.",
 )
 @click.option("--crf", type=click.IntRange(0, 51), metavar="N", help="Quality of .mp4 and .mkv: 0, lossless, to 51.")
@@ -431,7 +445,7 @@ def decode(
 
 
 @main.command(context_settings=SAME_WITH_UNDERSCORES)
-@click.argument("path", type=click.Path())
+@click.argument("path", type=Parsed("PATH", filename))
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--limit", "limit", multiple=True, metavar="NAME=N", help="Raise a limit on what a file may declare.")
 def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
@@ -447,9 +461,9 @@ def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
 
 
 @main.command(context_settings=SAME_WITH_UNDERSCORES)
-@click.argument("path", type=click.Path())
+@click.argument("path", type=Parsed("PATH", filename))
 @click.option(
-    "--against", type=click.Path(), metavar="SOURCE", help="The source: measure PSNR and MS-SSIM of the decoded frames."
+    "--against", type=Parsed("SOURCE", filename), help="The source: measure PSNR and MS-SSIM of the decoded frames."
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--quiet", is_flag=True, help="No progress.")

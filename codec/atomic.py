@@ -3,8 +3,9 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import permutations
 from pathlib import Path
 
 from codec.errors import OutputError
@@ -17,6 +18,35 @@ def check_output(path: str | Path, force: bool = False, contents: str | None = N
     """
     with _worded(path):
         _check(path, _real(path), force, contents)
+
+
+def check_outputs(
+    outputs: Sequence[tuple[str | Path, str | None]], inputs: Sequence[str | Path], force: bool = False
+) -> None:
+    """Raise OutputError where one of a command's outputs would be refused, or would replace what the command needs.
+
+    outputs: path and contents of each, as in `atomic_output`. Even with `force`, none may be one of the `inputs`, by
+    whatever name or link, be another output, or be a directory that holds either: it is replaced as a whole.
+    """
+    for path, contents in outputs:
+        check_output(path, force, contents)
+        for source in inputs:
+            if _replaces(path, source):
+                raise OutputError(f"{path} would replace {source}, which is read: choose another output")
+    for (one, _), (other, _) in permutations(outputs, 2):
+        if _replaces(one, other):
+            raise OutputError(f"{one} would replace {other}, which is written too: give two names")
+
+
+def _replaces(path: str | Path, other: str | Path) -> bool:
+    """Whether writing `path` would replace `other`: they are one, by name or as links to one file, or it holds it."""
+    target, place = _real(path), _real(other)
+    if target == place or target in place.parents:
+        return True
+    try:
+        return target.samefile(place)
+    except OSError:  # one of them is not there
+        return False
 
 
 @contextmanager
@@ -56,17 +86,21 @@ def _worded(path: str | Path) -> Iterator[None]:
 
 
 def _check(path: str | Path, target: Path, force: bool, contents: str | None) -> None:
+    if not os.fspath(path):
+        raise OutputError("the name of an output is empty: give one")
+    if target.is_symlink():  # all links are resolved: what is left goes round in a circle
+        raise OutputError(f"cannot write {path}: it is a link that leads back to itself; give another name")
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {path}: there is no directory {target.parent}; create it first")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}: no permission to write in {target.parent}; choose another place")
     if not target.exists():
         return
+    if not target.is_file() and not target.is_dir():
+        raise OutputError(f"cannot write {path}: it is neither a file nor a directory, such as can be replaced")
     if contents is None:
         if target.is_dir():
             raise OutputError(f"cannot write {path}: it is a directory; give the name of a file")
-        if not target.is_file():
-            raise OutputError(f"cannot write {path}: it is neither a file nor a directory; write to '-' for a pipe")
     else:
         if not target.is_dir():
             raise OutputError(f"cannot write {path}: it is a file; give the name of a directory")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,6 +264,45 @@ def test_report_info_and_verify_share_their_names(frames_dir: Path, tmp_path: Pa
     assert (verified["ok"], verified["problems"]) == (True, [])
 
 
+def test_no_output_replaces_what_is_read_or_written(frames_dir: Path, clip: Path, tmp_path: Path) -> None:
+    """By whatever name: the same path, a symbolic link, a hard link; even with --force."""
+    source, image = tmp_path / "clip.mkv", tmp_path / "frames" / "003.png"
+    shutil.copy(clip, source)
+    shutil.copytree(frames_dir, tmp_path / "frames")
+    (tmp_path / "soft").symlink_to("clip.mkv")
+    (tmp_path / "hard").hardlink_to(source)
+    output = tmp_path / "v.nerv"
+    before = files(tmp_path)
+    for name in ("clip.mkv", "./clip.mkv", "soft", "hard"):
+        for words in ((f"{tmp_path}/{name}",), (output, "--report", f"{tmp_path}/{name}")):
+            assert "is read: choose another output" in refused("encode", source, "-o", *words, "--force")
+    assert "is read: choose another output" in refused("encode", tmp_path / "frames", "-o", image, "--force")
+    assert "is read: choose another" in refused(
+        "encode", source, "-o", output, "--clip-pretrained", tmp_path / "notes.pt", "--report", tmp_path / "notes.pt"
+    )
+    assert "is written too: give two names" in refused("encode", source, "-o", output, "--report", output)
+    assert files(tmp_path) == before
+
+
+def test_no_output_of_decode_replaces_what_is_read_or_written(encoded: Encoded, tmp_path: Path) -> None:
+    source = tmp_path / "v.nerv.mp4"
+    shutil.copy(encoded.path, source)
+    (tmp_path / "link.mp4").hardlink_to(source)
+    before = files(tmp_path)
+    for words in (("-o", source), ("-o", tmp_path / "link.mp4"), ("--features", source)):
+        assert "is read: choose another output" in refused("decode", source, *words, "--force")
+    one = tmp_path / "out.mp4"
+    assert "is written too: give two names" in refused("decode", source, "--features", one, "-o", one)
+    (tmp_path / "out").mkdir()
+    assert "is written too" in refused("decode", source, "-o", tmp_path / "out", "--features", tmp_path / "out/f.npz")
+    (tmp_path / "out").rmdir()
+    assert files(tmp_path) == before
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_existing_outputs_need_force(frames_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "v.nerv"
     output.write_bytes(b"precious")
@@ -270,6 +310,9 @@ def test_existing_outputs_need_force(frames_dir: Path, tmp_path: Path) -> None:
         "encode", frames_dir, "-o", output
     )
     assert output.read_bytes() == b"precious"
+    words = ("encode", frames_dir, "-o", tmp_path / "w.nerv", "--report", output)
+    assert "exists already; choose another name, or replace it with --force" in refused(*words, *SMALL)
+    assert list(tmp_path.iterdir()) == [output]
     run("encode", frames_dir, "-o", output, "--force", *SMALL)
     run("decode", output, "-o", tmp_path / "out.mp4", "--quiet")
     assert "--force" in refused("decode", output, "-o", tmp_path / "out.mp4")
@@ -416,6 +459,10 @@ def test_outputs_that_cannot_be_written(frames_dir: Path, encoded: Encoded, tmp_
     (tmp_path / "logs").write_text("a file")
     assert "logs" in refused(*words, "--log-dir", tmp_path / "logs")
     assert "is not supported" in refused("decode", encoded.path, "-o", tmp_path / "out.avi")
+    assert "it is neither a file nor a directory" in refused("decode", encoded.path, "-o", "/dev/full")
+    assert "it is neither a file nor a directory" in refused(*words, "--report", "/dev/null")
+    name = "n" * 250 + ".nerv"
+    assert "the name is too long" in refused("encode", frames_dir, "-o", tmp_path / name, *SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["logs"]
 
 
@@ -473,7 +520,10 @@ WRONG_USAGE: list[tuple[tuple[object, ...], str]] = [
     (("in.mp4", "-o", "v.nerv", "--fps", "1/0"), "is not a rate"),
     (("in.mp4", "-o", "v.nerv", "--fps", "1e999999999"), "is not a rate"),
     (("in.mp4", "-o", "v.nerv", "--size", "9" * 400), "is not a size such as 300k"),
-    (("in.mp4", "-o", "v.nerv", "--report", "v.nerv"), "--report and --output name the same file"),
+    (("in.mp4", "-o", "-"), "'-' is no name of a file: only decode -o writes to a pipe, and nothing reads from one"),
+    (("in.mp4", "-o", ""), "'' is no name of a file"),
+    (("", "-o", "v.nerv"), "'' is no name of a file"),
+    (("in.mp4", "-o", "v.nerv", "--report", "-"), "'-' is no name of a file"),
 ]
 
 
@@ -490,7 +540,9 @@ WRONG_DECODING: list[tuple[tuple[object, ...], str]] = [
     (("-o", "out.mp4", "--frames", "a:b"), "'a:b' is not a range of frames such as 10:20, 10:, :20 or 10"),
     (("-o", "out.mp4", "--frames", ":"), "is not a range of frames"),
     (("-o", "out.mp4", "--frames", "-3:"), "is not a range of frames"),
-    (("-o", "out.mp4", "--patch", "1"), "'1' is not 2 whole numbers"),
+    (("-o", "out.mp4", "--patch", "0"), "'0' is not 2 whole numbers such as 1,0, a row and a column"),
+    (("-o", ""), "'' is no name of a file"),
+    (("--features", "-"), "'-' is no name of a file"),
     (("-o", "out.mp4", "--batch", 0), "0 is not in the range x>=1"),
     (("-o", "out.mp4", "--limit", "frames"), "--limit frames: give NAME=NUMBER with a NAME of file_bytes, "),
     (("-o", "out.mp4", "--limit", "colour=3"), "--limit colour=3: give NAME=NUMBER"),

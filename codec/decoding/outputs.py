@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bitstream import Limits
 from codec import video
-from codec.atomic import atomic_output, check_output
+from codec.atomic import atomic_output, check_outputs
 from codec.decoding.reader import NervReader
-from codec.errors import CodecError, OutputError
+from codec.errors import CodecError
 
 Frames = tuple[int, int | None]  # A:B, B excluded; None: to the end
 Patch = tuple[int, int]  # row, column
@@ -47,11 +47,10 @@ def decode(
     skip_damaged: leave out the frames of damaged segments. progress(done, total) is called as frames are decoded.
     Raises BitstreamError for a damaged file, CodecError for anything else a user can mend.
     """
-    for target in (output, features):
-        if isinstance(target, str | Path):
-            (video.check_target if target is output else check_output)(target, force)
-            if Path(target).exists() and Path(target).samefile(path):
-                raise OutputError(f"{target} is the file to decode: choose another output")
+    outputs: list[tuple[str | Path, str | None]] = [] if features is None else [(features, None)]
+    if isinstance(output, str | Path):
+        outputs.append((output, video.contents_of(output)))
+    check_outputs(outputs, [path], force)
     reader = NervReader(path, device, batch, limits, salvage=skip_damaged)
     if not skip_damaged:
         for problem in reader.file.problems():

@@ -29,6 +29,17 @@ _OURS = re.compile(r"(job|segment_\d+)\.json|lock|training_\d+\.safetensors|segm
 _WORK = re.compile(r"training_\d+\.safetensors|segment_\d+\.nervseg")
 
 
+def directory(output: Path) -> Path:
+    """OUTPUT.ckpt. Raises OutputError where that name is too long."""
+    path = output.with_name(output.name + ".ckpt")
+    longest = os.pathconf(path.parent, "PC_NAME_MAX")
+    if len(os.fsencode(path.name)) > longest:
+        raise OutputError(
+            f"cannot write {output}: the name is too long; with .ckpt, for checkpoints, it may have {longest} bytes"
+        )
+    return path
+
+
 class Job:
     """One interrupted or running encode: a context that leaves its directory behind only if there is work in it.
 
@@ -38,7 +49,7 @@ class Job:
     """
 
     def __init__(self, output: Path, key: str, resume: bool, force: bool) -> None:
-        self.path = output.with_name(output.name + ".ckpt")
+        self.path = directory(output)
         self._lock: BinaryIO | None = None  # open and locked while the job runs
         self._check_ours()
         try:

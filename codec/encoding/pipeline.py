@@ -8,6 +8,7 @@ Nothing is written to the output before all of that has held; what has been trai
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -24,12 +25,12 @@ from numpy.typing import NDArray
 from bitstream import Header, Limits, Quality, Segment, assemble, write_segment
 from bitstream.header import write_header
 from codec import video
-from codec.atomic import atomic_output, check_output
+from codec.atomic import atomic_output, check_outputs
 from codec.decoding.reader import NervReader
-from codec.encoding.job import Job
+from codec.encoding.job import Job, directory
 from codec.encoding.logs import Log
 from codec.encoding.plan import FILE_OVERHEAD, plan, target_bytes
-from codec.errors import CodecError, OutputError
+from codec.errors import CodecError
 from codec.features.teacher import CLIPManager, load_teacher
 from codec.kinds import parse_architecture
 from codec.network.backend import pick_device
@@ -107,23 +108,33 @@ def encode(
     device: str = "auto",
     force: bool = False,
     resume: bool = False,
+    report: str | Path | None = None,
     log_dir: str | Path | None = None,
     fps: Fraction | None = None,
     progress: Progress = Silent(),
     warn: Warn = lambda message: None,
 ) -> dict[str, Any]:
-    """Encode a video file or a directory of images; returns the report that the command line writes with --report.
+    """Encode a video file or a directory of images; returns the report: settings, measurements, bytes and seconds.
 
-    resume: go on from OUTPUT.ckpt where an earlier encode with the same settings stopped. log_dir: for TensorBoard.
-    fps: of a directory of images. Raises CodecError (and its kinds) for anything a user can mend, ValueError for
-    settings that do not fit together.
+    resume: go on from OUTPUT.ckpt where an earlier encode with the same settings stopped. force: replace `output` and
+    `report` where they exist. report: write it to this JSON file as well. log_dir: for TensorBoard. fps: of a directory
+    of images. Raises CodecError (and its kinds) for anything a user can mend, ValueError for settings that do not fit
+    together.
     """
     settings.check()
     output = Path(output)
-    check_output(output, force)
-    if output.exists() and Path(source).exists() and output.samefile(source):
-        raise OutputError(f"{output} is the source itself: choose another output")
-    return _Encoding(source, output, settings, pick_device(device), progress, warn).run(force, resume, log_dir, fps)
+    teacher = settings.teacher
+    written = [path for path in (output, report) if path is not None]
+    check_outputs(
+        [(path, None) for path in written], [*video.files(source), teacher.clip_model, teacher.clip_pretrained], force
+    )
+    directory(output)  # has a name, or the work of hours could not be kept
+    encoding = _Encoding(source, output, settings, pick_device(device), progress, warn)
+    result = encoding.run(force, resume, log_dir, fps)
+    if report is not None:
+        with atomic_output(report, force) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n")
+    return result
 
 
 class _Encoding:

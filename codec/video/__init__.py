@@ -8,16 +8,17 @@ file.py, images.py   the two kinds of source
 """
 
 from codec.video.color import color_of, rgb_converter
-from codec.video.sink import PIPE_FORMATS, check_target, write, write_stream
-from codec.video.source import SourceInfo, frames, read, scan, segments
+from codec.video.sink import PIPE_FORMATS, contents_of, write, write_stream
+from codec.video.source import SourceInfo, files, frames, read, scan, segments
 from codec.video.timing import Presentation
 
 __all__ = [
     "PIPE_FORMATS",
     "Presentation",
     "SourceInfo",
-    "check_target",
     "color_of",
+    "contents_of",
+    "files",
     "frames",
     "read",
     "rgb_converter",

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from codec.atomic import atomic_output, check_output
+from codec.atomic import atomic_output
 from codec.errors import OutputError
 from codec.video.color import range_code, yuv_color, yuv_converter
 from codec.video.timing import Presentation
@@ -27,9 +27,9 @@ _MUXERS = {".mp4": "mp4", ".mkv": "matroska"}
 _PNG_NAMES = "[0-9]*.png"  # what `_write_pngs` writes, and all that a directory it replaces may hold
 
 
-def check_target(path: str | Path, force: bool = False) -> None:
-    """Raise OutputError where `write` with the same arguments would refuse to start: to be asked before long work."""
-    check_output(path, force, None if _is_file(path) else _PNG_NAMES)
+def contents_of(path: str | Path) -> str | None:
+    """What `write` makes of such a name, as `contents` of `codec.atomic`: None for a file. Raises OutputError."""
+    return None if _is_file(path) else _PNG_NAMES
 
 
 def write(
@@ -89,7 +89,7 @@ def write_stream(file: BinaryIO, frames: Frames, shown: Presentation, pipe_forma
 
 def _is_file(path: str | Path) -> bool:
     """True for a video file, False for a directory of images; raises OutputError for neither."""
-    if str(path).endswith("/") or Path(path).is_dir() or not _suffix(path):
+    if str(path).endswith("/") or Path(path).is_dir() or (str(path) and not _suffix(path)):
         return False
     if _suffix(path) in (*_MUXERS, ".y4m"):
         return True

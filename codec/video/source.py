@@ -1,6 +1,7 @@
 """Sources of frames: scan one for its facts, then read its frames, each exactly once and in order."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -76,6 +77,12 @@ def scan(
     )
 
 
+def files(path: str | Path) -> list[Path]:
+    """The files that a source is read from: itself, or the images of a directory. Raises VideoError."""
+    source = _open(path)
+    return source.paths if isinstance(source, ImageDirectory) else [source.path]
+
+
 def frames(
     path: str | Path,
     crop: Size | None = None,
@@ -119,6 +126,8 @@ def read(
 
 
 def _open(path: str | Path, fps: Fraction | None = None) -> VideoFile | ImageDirectory:
+    if not os.fspath(path):
+        raise VideoError("the name of the source is empty: give a video file or a directory of images")
     path = Path(path)
     try:
         is_directory = path.is_dir()

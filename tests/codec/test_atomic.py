@@ -70,11 +70,17 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
         ("n" * 300, "name too long"),
         (".", "is a directory"),
         ("/dev/null", "neither a file"),
+        ("loop", "a link that leads back to itself"),
     ],
 )
 def test_places_that_cannot_be_written(tmp_path: Path, path: str, words: str) -> None:
-    with pytest.raises(OutputError, match=words):
-        check_output(tmp_path / path, force=True)
+    (tmp_path / "loop").symlink_to("loop")
+    for contents in (None, "*.png"):
+        if contents is None or path != ".":
+            with pytest.raises(OutputError, match=words):
+                check_output(tmp_path / path, True, contents)
+    with pytest.raises(OutputError, match="is empty"):
+        check_output("")
 
 
 def test_a_directory_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_an_output_that_is_there_stays_without_force(encoded: Encoded, tmp_path:
 def test_the_file_itself_is_never_an_output(encoded: Encoded, tmp_path: Path) -> None:
     path = tmp_path / "v.nerv"
     path.write_bytes(encoded.path.read_bytes())
-    with pytest.raises(OutputError, match="is the file to decode"):
+    with pytest.raises(OutputError, match="which is read: choose another output"):
         decode(path, features=path, force=True, device="cpu")
     assert path.read_bytes() == encoded.path.read_bytes()
 

@@ -340,7 +340,7 @@ def test_outputs_that_are_there_stay_without_force(tmp_path: Path, source: Path)
 def test_the_source_is_never_the_output(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mkv", moving_frames(2, 16, 16))
     before = path.read_bytes()
-    with pytest.raises(OutputError, match="is the source itself"):
+    with pytest.raises(OutputError, match="which is read: choose another output"):
         encode(path, path, settings(), force=True, device="cpu")
     assert path.read_bytes() == before
 

@@ -620,13 +620,10 @@ def test_a_full_disk(tmp_path: Path, name: str) -> None:
 
 
 def test_bad_targets(tmp_path: Path) -> None:
-    for name, words in (("a.avi", r"\.mp4, \.mkv or \.y4m"), ("no/a.mp4", "no directory")):
-        with pytest.raises(OutputError, match=words):
-            video.check_target(tmp_path / name)
-    (tmp_path / "a.mp4").touch()
-    with pytest.raises(OutputError, match="--force"):
-        video.check_target(tmp_path / "a.mp4")
-    video.check_target(tmp_path / "a.mp4", force=True)
+    with pytest.raises(OutputError, match=r"\.mp4, \.mkv or \.y4m"):
+        video.contents_of(tmp_path / "a.avi")
+    assert [video.contents_of(tmp_path / name) for name in ("a.mp4", "a.MKV", "no/a.y4m")] == [None] * 3
+    assert video.contents_of(f"{tmp_path}/a.mp4/") == video.contents_of(tmp_path) == "[0-9]*.png"
     shown = Presentation(Fraction(2**32 - 1), Fraction(1, 2**32 - 1), None, Fraction(1), BT709)
     with pytest.raises(OutputError, match="libx264"):
         video.write(tmp_path / "b.mp4", iter(smooth(1, 16, 16)), shown)
