@@ -326,8 +326,8 @@ def encode(
     """
     with failures():
         settings = settings_of(preset, given)
-        from codec.encoding.pipeline import Silent
         from codec.encoding.pipeline import encode as run
+        from codec.encoding.progress import Silent
 
         options: dict[str, Any] = {
             "device": device,

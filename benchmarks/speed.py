@@ -29,6 +29,7 @@ from codec.settings import PRESETS, Settings
 from codec.specs import DualHeadSpec, Geometry
 from codec.training.fit import Trainer
 from codec.training.optim import optimizers
+from codec.training.task import SegmentTask
 
 REPEATS = 7
 CALLS = 50  # of a patch or a frame, one after the other
@@ -65,7 +66,7 @@ def training(
     spec: DualHeadSpec, geometry: Geometry, frames: np.ndarray, settings: Settings, device: torch.device
 ) -> Pair:
     """Seconds a frame of one training step."""
-    trainer = Trainer(spec, geometry, frames, None, settings, device, None)
+    trainer = Trainer(SegmentTask(0, geometry, spec, frames, None, settings, str(device)))
     ours = trainer.train_step
 
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from bitstream.errors import (
 from bitstream.file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
 from bitstream.header import Architecture, Color, Header, Quality, Teacher
 from bitstream.limits import Limits
-from bitstream.segment import Part, QuantizedTensor, Segment, write_segment
+from bitstream.segment import Part, QuantizedTensor, Segment, read_segment, write_segment
 from bitstream.tables import MAX_VALUE, STEPS, frequencies, nearest_step_index, step
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "frequencies",
     "nearest_step_index",
     "read",
+    "read_segment",
     "step",
     "verify",
     "write",

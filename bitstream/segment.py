@@ -21,7 +21,7 @@ from bitstream.entropy import Decoder, Encoder, best_rows
 from bitstream.errors import MalformedChunk
 from bitstream.fields import Cursor, Uint, parse, write_uint
 from bitstream.indices import IndexPlan, from_residuals, plan_indices, to_residuals
-from bitstream.limits import Limits
+from bitstream.limits import DEFAULT_LIMITS, Limits
 from bitstream.tables import MAX_VALUE, ROWS, STEPS
 
 __all__ = ["Part", "QuantizedTensor", "Segment", "part_sizes", "read_segment", "read_span", "write_segment"]
@@ -122,7 +122,9 @@ def write_segment(segment: Segment) -> bytes:
     return b"".join(out)
 
 
-def read_segment(payload: bytes, where: str, limits: Limits, parts: Collection[Part] = tuple(Part)) -> Segment:
+def read_segment(
+    payload: bytes, where: str, limits: Limits = DEFAULT_LIMITS, parts: Collection[Part] = tuple(Part)
+) -> Segment:
     """Inverse of `write_segment`; of other parts than `parts`, the streams are not decoded and the tensors left out.
 
     `where` names the segment in errors. Raises MalformedChunk and LimitExceeded.

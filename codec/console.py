@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from codec.training.fit import Status
+    from codec.training.task import Status
 
 PHASES = {
     "scan": "reading the source",

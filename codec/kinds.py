@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitstream import Architecture
+from codec.settings import ModelSettings
 from codec.specs import DualHeadSpec, NetworkSpec
 
 
@@ -19,17 +20,23 @@ class Kind:
 
     architecture: type  # its record in a file's header
     spec: type[NetworkSpec]  # the same as values: spec.parse(architecture), spec.architecture()
-    network: str  # the module whose `load(spec, geometry, segment, device, dtype)` gives a Network
-    coder: str  # the module whose `encode_frames(task, watcher, warn)` gives the tensors of a segment
+    settings: type  # what an encode is told of it: the `model` of its presets
+    network: str  # module of decoding: load(spec, geometry, segment, device, dtype), stored_values(spec, geometry)
+    coder: str  # module of encoding: plan(settings, geometry, clip_dim, size, warn), encode_frames(task, watcher, warn)
 
 
-KINDS = (Kind(Architecture, DualHeadSpec, network="codec.network.dual_head", coder="codec.training.fit"),)
+KINDS = (Kind(Architecture, DualHeadSpec, ModelSettings, "codec.network.dual_head", "codec.encoding.dual_head"),)
 
 
 def parse_architecture(architecture: Any) -> NetworkSpec:
     """The spec of whichever network a header describes. Raises ValueError where it describes none."""
     kind = next(kind for kind in KINDS if kind.architecture is type(architecture))
     return kind.spec.parse(architecture)
+
+
+def kind_for(model: Any) -> Kind:
+    """The kind that model settings are of."""
+    return next(kind for kind in KINDS if kind.settings is type(model))
 
 
 def kind_of(spec: NetworkSpec) -> Kind:

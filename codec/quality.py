@@ -69,11 +69,10 @@ class Measured:
     clip_sim: NDArray[np.float64] | None = None
 
 
-def measure(
+def compare(
     decoded: Iterable[NDArray[np.uint8]],
     source: Iterator[NDArray[np.uint8]],
     device: torch.device | str = "cpu",
-    with_ms_ssim: bool = True,
 ) -> Measured:
     """decoded: batches uint8 [n, H, W, 3]; source: single frames uint8 [H, W, 3], as many.
 
@@ -87,7 +86,7 @@ def measure(
             raise ValueError("the source has fewer frames than the file")
         frames = np.stack(wanted)
         errors.append(psnr(batch, frames))
-        values = ms_ssim(batch, frames, device) if with_ms_ssim else None
+        values = ms_ssim(batch, frames, device)
         if values is not None:
             similarity.append(values)
     return Measured(np.concatenate(errors), np.concatenate(similarity) if similarity else None)

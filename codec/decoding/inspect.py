@@ -15,7 +15,7 @@ from bitstream import verify as verify_file
 from codec import video
 from codec.decoding.reader import NervReader
 from codec.errors import VideoError
-from codec.quality import measure
+from codec.quality import compare
 
 
 def info(path: str | Path, limits: Limits = Limits()) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def verify(
                 f"{against} has {source.frames} frames of {source.height}x{source.width}, "
                 f"{path} {header.frames} of {header.height}x{header.width}: compare with what was encoded"
             )
-        measured = measure(decoded(), video.frames(against), reader.device)
+        measured = compare(decoded(), video.frames(against), reader.device)
     except BitstreamError as error:
         return result | {"ok": False, "problems": [str(error)]}
     result |= {

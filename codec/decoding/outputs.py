@@ -14,14 +14,10 @@ from bitstream import Limits
 from codec import video
 from codec.atomic import atomic_output, check_outputs
 from codec.decoding.reader import NervReader
-from codec.errors import CodecError
+from codec.errors import DecodeError
 
 Frames = tuple[int, int | None]  # A:B, B excluded; None: to the end
 Patch = tuple[int, int]  # row, column
-
-
-class DecodeError(CodecError):
-    """The file does not hold what was asked for."""
 
 
 def decode(

@@ -21,9 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from codec.errors import CodecError, OutputError
+from codec.errors import CheckpointError, CodecError, OutputError
 from codec.training import checkpoint
-from codec.training.checkpoint import CheckpointError
 
 _OURS = re.compile(r"(job|segment_\d+)\.json|lock|training_\d+\.safetensors|segment_\d+\.nervseg|\w+\.partial")
 _WORK = re.compile(r"training_\d+\.safetensors|segment_\d+\.nervseg")

@@ -10,6 +10,7 @@ from codec.network.dual_head import blueprint
 from codec.network.weights import part_of
 from codec.settings import RateSettings, Settings
 from codec.specs import DualHeadSpec, EmbeddingSpec, Geometry, GridLevel, GridSpec, parse_embed, parse_output
+from codec.training.task import Warn
 
 # Strides of HNeRV's released configurations and their shorter forms; its latents have 2 x 4 cells.
 HNERV_STRIDES = (
@@ -40,7 +41,12 @@ def target_bytes(settings: Settings, frames: int, height: int, width: int) -> fl
     rate = settings.rate
     if rate.size is not None:
         return float(rate.size)
-    return None if rate.bpp is None or settings.model.fc_dim is not None else rate.bpp * frames * height * width / 8
+    return None if rate.bpp is None else rate.bpp * frames * height * width / 8
+
+
+def segment_bytes(size: float, frames: int, total: int) -> float:
+    """What a segment of so many of the file's `total` frames should be coded in, for a file of `size` bytes."""
+    return max(size * frames / total - FILE_OVERHEAD, 1.0)
 
 
 def bits_per_value(rate: RateSettings, embed: type[EmbeddingSpec]) -> dict[Part, float]:
@@ -52,15 +58,31 @@ def bits_per_value(rate: RateSettings, embed: type[EmbeddingSpec]) -> dict[Part,
     }
 
 
-def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None) -> DualHeadSpec:
+def plan(
+    settings: Settings,
+    geometry: Geometry,
+    clip_dim: int,
+    size: float | None,
+    warn: Warn = lambda message: None,
+) -> DualHeadSpec:
     """The network for segments of this geometry, expected to be coded in about `size` bytes each.
 
     size: None where the widths are given. Raises ValueError where the settings describe no network.
     """
-    if settings.model.embed is not None:
-        return _plan(parse_embed(settings.model.embed), settings, geometry, clip_dim, size)
-    grids = _grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate)
-    return _plan(grids, settings, geometry, clip_dim, size)
+    model = settings.model
+    if model.embed is not None:
+        embed = parse_embed(model.embed)
+    else:
+        embed = _grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate)
+    spec = _plan(embed, settings, geometry, clip_dim, size)
+    spec.check(geometry)
+    if model.fc_hw and model.fc_hw != spec.first_map(geometry):
+        (h, w), (fit_h, fit_w), tile = spec.fc_hw, spec.first_map(geometry), spec.tile(geometry)
+        warn(
+            f"fc_hw {h}_{w} makes maps larger than the {tile[0]}x{tile[1]} patch: they are resized "
+            f"down to {fit_h}_{fit_w}; --fc-hw {fit_h}_{fit_w} fits, with fewer weights"
+        )
+    return spec
 
 
 def _plan(

@@ -8,11 +8,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
-from codec.errors import CodecError
-
-
-class DeviceError(CodecError):
-    """The device asked for is not there."""
+from codec.errors import DeviceError
 
 
 def pick_device(name: str = "auto") -> torch.device:

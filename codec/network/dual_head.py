@@ -38,6 +38,11 @@ def load(
     return model.to(device).eval().cast(dtype)
 
 
+def stored_values(spec: DualHeadSpec, geometry: Geometry) -> int:
+    """How many integers a segment holds."""
+    return sum(p.numel() for p in blueprint(spec, geometry).parameters())
+
+
 class DualHeadHNeRV(nn.Module):
     """The network of one segment. Parameters are float32 while training; decoding may cast them.
 

@@ -12,11 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from codec.errors import CodecError, OutputError
-
-
-class CheckpointError(CodecError):
-    """A checkpoint cannot be used."""
+from codec.errors import CheckpointError, OutputError
 
 
 def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 
 from codec import quality
-from codec.quality import measure, split_mean
+from codec.quality import compare, split_mean
 from tests.samples import moving_frames
 
 
 def test_batches_are_measured_against_single_frames() -> None:
     source = moving_frames(5, 170, 165)
     decoded = np.clip(source.astype(int) + 3, 0, 255).astype(np.uint8)
-    found = measure(iter([decoded[:2], decoded[2:]]), iter(source))
+    found = compare(iter([decoded[:2], decoded[2:]]), iter(source))
     assert found.psnr == pytest.approx(quality.psnr(decoded, source))
     assert found.ms_ssim == pytest.approx(quality.ms_ssim(decoded, source))
 
 
 def test_ms_ssim_is_none_where_it_is_not_defined() -> None:
     frames = moving_frames(2, 40, 40)
-    assert measure([frames], iter(frames)).ms_ssim is None
+    assert compare([frames], iter(frames)).ms_ssim is None
 
 
 def test_a_source_that_ends_early_is_noticed() -> None:
     frames = moving_frames(3, 8, 8)
     with pytest.raises(ValueError, match="the source has fewer frames than the file"):
-        measure([frames], iter(frames[:2]))
+        compare([frames], iter(frames[:2]))
 
 
 def test_means_over_the_parts_of_a_split() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitstream import Architecture
-from codec.kinds import KINDS, Kind, kind_of, parse_architecture
+from codec.kinds import KINDS, Kind, kind_for, kind_of, parse_architecture
 from codec.network import blocks
 from codec.specs import (
     ACTIVATIONS,
@@ -164,7 +164,9 @@ def test_every_name_has_its_layer() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_modules(kind: Kind) -> None:
-    assert callable(import_module(kind.network).load)
+    network, coder = import_module(kind.network), import_module(kind.coder)
+    assert all(map(callable, (network.load, network.stored_values, coder.plan, coder.encode_frames)))
+    assert kind_for(kind.settings()) is kind
 
 
 def test_nothing_of_this_needs_torch() -> None:

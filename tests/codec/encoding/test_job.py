@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from codec.encoding.job import Job
-from codec.errors import OutputError
+from codec.errors import CheckpointError, OutputError
 from codec.training import checkpoint
-from codec.training.checkpoint import CheckpointError
 from tests.samples import full_disk
 
 

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import bitstream
-from bitstream import Limits, MalformedChunk
+from bitstream import Limits, MalformedChunk, Segment
 from codec import encode, quality, video
 from codec.decoding.reader import NervReader
-from codec.encoding import pipeline
-from codec.encoding.pipeline import EncodeError, Silent
-from codec.errors import CodecError, OutputError, TeacherError
+from codec.encoding import header
+from codec.encoding.progress import Silent
+from codec.errors import CodecError, EncodeError, OutputError, TeacherError
 from codec.features.teacher import CLIPManager
 from codec.settings import PRESETS, Settings
-from codec.training.fit import Status
+from codec.training.task import Status
 from tests.samples import Encoded, moving_frames, write_images, write_video
 from tests.tiny_clip import TinyClip
 
@@ -139,7 +140,7 @@ def test_progress_and_evaluations(tmp_path: Path, source: Path, tiny_clip: TinyC
     chosen = settings(segment=5, eval_freq=1, split=(1, 1, 2), clip="on", clip_model=tiny_clip.model,
                       clip_pretrained=tiny_clip.pretrained)  # fmt: skip
     encode(source, tmp_path / "v.nerv", chosen, progress=spy, device="cpu")
-    assert spy.phases == ["scan", "teacher", *["teacher", "train", "code"] * 2, "check"]
+    assert spy.phases == ["scan", "teacher", *["teacher", "train", "code", "check"] * 2]
     assert spy.segments == [(0, 7, 5), (5, 7, 2)]
     assert [set(s) for s in spy.scores] == [{"train_psnr", "val_psnr", "train_clip_sim", "val_clip_sim"}] * 4
 
@@ -183,7 +184,7 @@ def test_segments(tmp_path: Path, source: Path, asked: int | None, lengths: list
 def test_long_sources_are_cut_into_segments_of_one_length(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: Path
 ) -> None:
-    monkeypatch.setattr(pipeline, "SEGMENT_FRAMES", 5)
+    monkeypatch.setattr(header, "SEGMENT_FRAMES", 5)
     encode(source, tmp_path / "v.nerv", settings(epochs=1), device="cpu")
     assert [e.frames for e in NervReader(tmp_path / "v.nerv").file.index] == [4, 3]
 
@@ -365,7 +366,7 @@ def test_what_cannot_work_fails_before_training_and_leaves_nothing(
 def test_what_no_reader_would_take_is_not_begun(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "LIMITS", Limits(**{name: 6}))
+    monkeypatch.setattr(header, "LIMITS", Limits(**{name: 6}))
     with pytest.raises(EncodeError, match=rf"{name} are more than the 6 that readers take: use smaller frames"):
         encode(source, tmp_path / "v.nerv", settings(), device="cpu")
     assert list(tmp_path.iterdir()) == []
@@ -374,14 +375,42 @@ def test_what_no_reader_would_take_is_not_begun(
 def test_a_file_that_does_not_read_back_is_not_written(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The integers are compared with those that were coded."""
+    """The integers are compared with those that were coded, and the network is built and run."""
+
+    def no_network(*arguments: Any) -> None:
+        raise MalformedChunk("no network")
+
+    def other(*arguments: Any) -> Segment:
+        return replace(bitstream.read_segment(*arguments), start=1)
+
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_fingerprint", lambda segment: str(id(segment)))
-        with pytest.raises(EncodeError, match="segment 0 does not decode to what was coded: nothing was written"):
+        patch.setattr("codec.encoding.segment.read_segment", other)
+        with pytest.raises(EncodeError, match="the segment at frame 0 does not decode to what was coded"):
             encode(source, tmp_path / "v.nerv", settings(), device="cpu")
     assert not (tmp_path / "v.nerv").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(NervReader, "network", lambda self, number: (_ for _ in ()).throw(MalformedChunk("no network")))
+        patch.setattr("codec.encoding.segment.load_network", no_network)
         with pytest.raises(MalformedChunk, match="no network"):
             encode(source, tmp_path / "v.nerv", settings(), force=True, device="cpu")
     assert not (tmp_path / "v.nerv").exists()
+
+
+def test_decoding_first_does_not_break_a_training_of_the_same_size(tmp_path: Path, source: Path) -> None:
+    """What decoding keeps for later calls is no tensor of its inference mode."""
+    encode(source, tmp_path / "v.nerv", settings(embed="grid_2.8.1_2.4.4"), device="cpu")
+    NervReader(tmp_path / "v.nerv", "cpu")[0]
+    NervReader(tmp_path / "v.nerv", "cpu").patch(0, 0, 0)
+    encode(source, tmp_path / "w.nerv", settings(embed="grid_2.8.1_2.4.4"), device="cpu")
+    assert (tmp_path / "v.nerv").read_bytes() == (tmp_path / "w.nerv").read_bytes()
+
+
+def test_no_randomness_leaves_an_encode(tmp_path: Path, source: Path) -> None:
+    """Nothing random of the caller's changes the file, and the file changes nothing random of the caller's."""
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        encode(source, tmp_path / f"{seed}.nerv", settings(epochs=1), device="cpu")
+        found.append(torch.rand(1).item())
+    assert (tmp_path / "1.nerv").read_bytes() == (tmp_path / "2.nerv").read_bytes()
+    torch.manual_seed(1)
+    assert found[0] == torch.rand(1).item()

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from bitstream import Part, QuantizedTensor, Segment, write_segment
 from codec import quality
 from codec.encoding.plan import plan
+from codec.errors import CheckpointError
 from codec.network.dual_head import DualHeadHNeRV, freeze_norms
+from codec.network.interface import Network
 from codec.network.weights import check_tensors, dequantize
 from codec.settings import PRESETS, Settings
 from codec.specs import Geometry
 from codec.training import fit as fitting
-from codec.training.checkpoint import CheckpointError
-from codec.training.fit import Fitted, Status, Trainer, fit
+from codec.training.fit import Trainer, encode_frames
+from codec.training.task import Coded, SegmentTask, Status, Unwatched
 from tests.samples import moving_frames
 
 FRAMES = moving_frames(6, 21, 34)  # on a grid of 2x4 the last row and column of patches are smaller
 GEOMETRY = Geometry(6, 21, 34, (2, 4))
-CPU = torch.device("cpu")
 BASE: dict[str, Any] = {"fc_dim": 8, "epochs": 6, "prune": 0.2, "batch_size": 16, "clip": "off"}
 EMBEDS = {"grid": "grid_3.4.1_4.8.6", "pe": "pe_1.25_20", "hnerv": "hnerv_4"}
 
@@ -35,7 +36,7 @@ def settings(embed: str = "grid", preset: str = "fast", **changes: Any) -> Setti
 
 
 @dataclass
-class Recorder:
+class Recorder(Unwatched):
     """A watcher that keeps what it is told, and does something at every step."""
 
     at_step: Callable[[Status], None] = lambda status: None
@@ -46,7 +47,7 @@ class Recorder:
         self.statuses.append(status)
         self.at_step(status)
 
-    def evaluate(self, epoch: int, model: DualHeadHNeRV) -> None:
+    def evaluate(self, epoch: int, model: Network) -> None:
         with torch.no_grad():
             self.evaluated[epoch] = model.frames(torch.arange(model.geometry.frames)).numpy()
 
@@ -56,15 +57,18 @@ def status_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "STATUS_SECONDS", 0.0)
 
 
+def task_of(chosen: Settings, features: NDArray[np.float32] | None = None) -> SegmentTask:
+    spec = plan(chosen, GEOMETRY, 0 if features is None else features.shape[-1], None)
+    return SegmentTask(0, GEOMETRY, spec, FRAMES, features, chosen)
+
+
 def train(
     chosen: Settings,
-    frames: NDArray[np.uint8] = FRAMES,
     features: NDArray[np.float32] | None = None,
     watcher: Recorder | None = None,
     **options: Any,
-) -> Fitted:
-    spec = plan(chosen, GEOMETRY, 0 if features is None else features.shape[-1], None)
-    return fit(spec, GEOMETRY, frames, features, chosen, CPU, watcher or Recorder(), **options)
+) -> Coded:
+    return encode_frames(replace(task_of(chosen, features), **options), watcher or Recorder(), lambda message: None)
 
 
 def decoded(chosen: Settings, tensors: tuple[QuantizedTensor, ...]) -> NDArray[np.uint8]:
@@ -77,12 +81,12 @@ def decoded(chosen: Settings, tensors: tuple[QuantizedTensor, ...]) -> NDArray[n
         return model.eval().frames(torch.arange(GEOMETRY.frames)).numpy()
 
 
-def psnr(chosen: Settings, fitted: Fitted) -> float:
-    return float(quality.psnr(decoded(chosen, fitted.tensors), FRAMES).mean())
+def psnr(chosen: Settings, fitted: Coded) -> float:
+    return float(quality.psnr(decoded(chosen, fitted.segment.tensors), FRAMES).mean())
 
 
-def same(a: Fitted, b: Fitted) -> bool:
-    pairs = zip(a.tensors, b.tensors, strict=True)
+def same(a: Coded, b: Coded) -> bool:
+    pairs = zip(a.segment.tensors, b.segment.tensors, strict=True)
     return all(np.array_equal(x.values, y.values) and np.array_equal(x.steps, y.steps) for x, y in pairs)
 
 
@@ -104,7 +108,7 @@ def test_every_kind_of_block_and_norm_trains_and_decodes(conv_type: str, norm: s
     chosen = settings("hnerv", conv_type=(conv_type, conv_type), norm=norm, epochs=4, eval_freq=3, qat_at=1, prune=0)
     chosen = chosen.override(weight_bits=8, embed_bits=8)
     watcher = Recorder()
-    frames = decoded(chosen, train(chosen, watcher=watcher).tensors)
+    frames = decoded(chosen, train(chosen, watcher=watcher).segment.tensors)
     assert frames.std() > 1
     assert watcher.evaluated[3].shape == frames.shape
     assert np.abs(watcher.evaluated[3].astype(int) - frames).mean() < 40
@@ -143,7 +147,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     assert min(s.fraction for s in watcher.statuses) >= fraction
     uninterrupted = train(chosen)
     assert same(resumed, uninterrupted)
-    assert (resumed.epochs, resumed.steps) == (uninterrupted.epochs, uninterrupted.steps)
+    assert (resumed.epochs, resumed.frames) == (uninterrupted.epochs, uninterrupted.frames)
 
 
 def test_a_checkpoint_is_kept_while_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +192,7 @@ def test_checkpoints_of_another_network_and_damaged_ones_are_refused(tmp_path: P
 @pytest.mark.parametrize("share", [0.15, 0.6])
 def test_the_share_to_prune_is_pruned(share: float) -> None:
     fitted = train(settings(prune=share, qat_at=1, weight_bits=8))
-    weights = [t.values for t in fitted.tensors if t.part is Part.WEIGHT and len(t.values) > 1]
+    weights = [t.values for t in fitted.segment.tensors if t.part is Part.WEIGHT and len(t.values) > 1]
     zeros = sum((w == 0).sum() for w in weights) / sum(w.size for w in weights)
     assert share - 0.001 <= zeros <= share + 0.1  # rounding to integers makes some more
 
@@ -212,7 +216,7 @@ def test_minutes_take_the_place_of_epochs() -> None:
     watcher = Recorder()
     fitted = train(PRESETS["fast"].override(**changes), watcher=watcher)
     assert fitted.seconds >= 0.6
-    assert fitted.steps == len(watcher.statuses) - 1  # one more at the end
+    assert fitted.frames == pytest.approx(2 * (len(watcher.statuses) - 1))  # two a step, and one status more at the end
     assert watcher.statuses[0].epochs is None
 
 
@@ -225,7 +229,7 @@ def test_progress_rises_to_the_end() -> None:
     assert (fitted.epochs, watcher.statuses[-1].epoch, watcher.statuses[-1].epochs) == (6, 6, 6)
     assert fitted.frames == 36
     assert watcher.statuses[-1].psnr > watcher.statuses[0].psnr
-    coded = 8 * len(write_segment(Segment(0, 6, fitted.tensors)))
+    coded = 8 * len(write_segment(Segment(0, 6, fitted.segment.tensors)))
     assert watcher.statuses[-1].bits == pytest.approx(coded, rel=0.25)
 
 
@@ -238,10 +242,10 @@ def test_evaluations_come_every_so_many_epochs() -> None:
 @pytest.mark.parametrize("embed", EMBEDS)
 def test_the_size_asked_for_is_met(embed: str) -> None:
     chosen = settings(embed, epochs=8, prune=0.0)
-    free = len(write_segment(Segment(0, 6, train(chosen).tensors)))
+    free = len(write_segment(Segment(0, 6, train(chosen).segment.tensors)))
     for share in (0.4, 0.8):
         fitted = train(chosen, target_bytes=share * free)
-        assert len(write_segment(Segment(0, 6, fitted.tensors))) == pytest.approx(share * free, rel=0.1)
+        assert len(write_segment(Segment(0, 6, fitted.segment.tensors))) == pytest.approx(share * free, rel=0.1)
 
 
 def test_features_are_learned_once_the_warm_up_is_over() -> None:
@@ -249,7 +253,7 @@ def test_features_are_learned_once_the_warm_up_is_over() -> None:
     features = rng.standard_normal((6, 8, 5)).astype(np.float32)
     features /= np.linalg.norm(features, axis=-1, keepdims=True)
     chosen = settings(epochs=100, pixel_loss_warmup_epochs=2, prune=0.0)
-    trainer = Trainer(plan(chosen, GEOMETRY, 5, None), GEOMETRY, FRAMES, features, chosen, CPU, None)
+    trainer = Trainer(task_of(chosen, features))
 
     def head() -> torch.Tensor:
         return torch.cat(
@@ -271,7 +275,7 @@ def test_a_training_shorter_than_its_warm_up_learns_features_in_its_second_half(
     def similarity(**changes: Any) -> float:
         chosen = settings(epochs=16, pixel_loss_warmup_epochs=50, **changes)
         model = DualHeadHNeRV(plan(chosen, GEOMETRY, 5, None), GEOMETRY)
-        dequantize(train(chosen, features=features).tensors, model)
+        dequantize(train(chosen, features=features).segment.tensors, model)
         with torch.no_grad():
             return float(quality.cosine(model.features(torch.arange(6)).numpy(), features).mean())
 
@@ -292,5 +296,6 @@ def test_a_compiler_that_fails_costs_a_warning(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(torch, "compile", compiler)
     warnings: list[str] = []
-    assert same(train(settings(compile=True), warn=warnings.append), train(settings()))
+    chosen = settings(compile=True)
+    assert same(encode_frames(task_of(chosen), Recorder(), warnings.append), train(settings()))
     assert warnings == ["torch.compile failed (no C compiler); training goes on without it"]

@@ -1,0 +1,88 @@
+"""What becomes of a network's parameters on their way into a file: pruned, quantized, cast; at the end, integers.
+
+    masters float32 --prune--> masked --quantizer.fake--> as a decoder will see them --cast--> effective
+                                      --quantizer.quantize--> integers
+
+Steps either follow the bits of the settings, or are searched so that the coded segment meets a size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from bitstream import Part, QuantizedTensor, Segment, write_segment
+from codec.network.dual_head import DualHeadHNeRV, stays_float32
+from codec.network.weights import part_of
+from codec.rate.quantize import Quantizer, estimated_bits, sensitivities
+from codec.settings import RateSettings
+
+GAIN_OCTAVES = (-40.0, 10.0)  # between which the common gain of all steps is searched
+GAIN_HALVINGS = 14
+
+Gradients = Callable[[], Iterable[Mapping[str, Tensor]]]  # of the loss, batch by batch
+
+
+class EffectiveParameters:
+    """The parameters of `model` as it runs on them. `masks` and `quantizer` are empty until training comes to them."""
+
+    def __init__(
+        self, model: DualHeadHNeRV, rate: RateSettings, dtype: torch.dtype, target_bytes: float | None
+    ) -> None:
+        self.model, self.rate, self.dtype, self.target_bytes = model, rate, dtype, target_bytes
+        self.masks: dict[str, Tensor] = {}  # float32, 0 where a weight is held at zero
+        self.pruned = False
+        self.quantizer: Quantizer | None = None
+
+    def effective(self) -> dict[str, Tensor]:
+        """Every parameter as the network runs on it now."""
+        parameters: dict[str, Tensor] = {}
+        for name, master in self.model.named_parameters():
+            p = master * self.masks[name] if name in self.masks else master
+            p = self.quantizer.fake(name, p) if self.quantizer is not None else p
+            parameters[name] = p if stays_float32(name) else p.to(self.dtype)
+        return parameters
+
+    def masked(self) -> dict[str, Tensor]:
+        """Every parameter, those that are pruned zero, before quantization."""
+        named = self.model.named_parameters()
+        return {n: (p * self.masks[n] if n in self.masks else p).detach() for n, p in named}
+
+    def prune(self) -> None:
+        """Hold the smallest weights of all layers together at zero (global magnitude pruning, Han et al., 2015)."""
+        self.pruned = True
+        weights = {n: p for n, p in self.model.named_parameters() if part_of(n) is Part.WEIGHT and p.ndim > 1}
+        # relative to each layer's own size, or the widest layers would lose everything
+        scores = {n: p.detach().abs() / p.detach().square().mean().sqrt() for n, p in weights.items()}
+        flat = torch.cat([s.flatten() for s in scores.values()])
+        count = int(self.rate.prune * len(flat))
+        if count:
+            threshold = flat.kthvalue(count).values
+            self.masks = {n: (s > threshold).to(torch.float32) for n, s in scores.items()}
+
+    def start_quantizing(self, gradients: Gradients) -> None:
+        """Choose the steps. gradients: asked for where a size is to be met, and training goes on quantized."""
+        parameters = self.masked()
+        if self.target_bytes is None or self.rate.qat_at >= 1:
+            self.quantizer = Quantizer(parameters, self.rate)
+            return
+        sensitivity = sensitivities(gradients())
+        low, high = GAIN_OCTAVES
+        for _ in range(GAIN_HALVINGS):
+            middle = (low + high) / 2
+            tensors = Quantizer(parameters, self.rate, sensitivity, 2**middle).quantize(parameters)
+            size = len(write_segment(Segment(0, self.model.geometry.frames, tensors)))
+            low, high = (middle, high) if size > self.target_bytes else (low, middle)
+        self.quantizer = Quantizer(parameters, self.rate, sensitivity, 2**high)
+
+    def integers(self) -> tuple[QuantizedTensor, ...]:
+        """What a file holds. Quantizing has started."""
+        assert self.quantizer is not None
+        return self.quantizer.quantize(self.masked())
+
+    def bits(self) -> float:
+        """What the integers of now would take, about."""
+        parameters = self.masked()
+        return estimated_bits(self.quantizer or Quantizer(parameters, self.rate), parameters)
