@@ -17,12 +17,13 @@ from bitstream.errors import (
 )
 from bitstream.file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
 from bitstream.header import Architecture, Color, Header, Quality, Teacher
-from bitstream.limits import Limits
+from bitstream.limits import OPERATIONS_A_BYTE, Limits
 from bitstream.segment import Part, QuantizedTensor, Segment, read_segment, write_segment
 from bitstream.tables import MAX_VALUE, STEPS, frequencies, nearest_step_index, step
 
 __all__ = [
     "MAX_VALUE",
+    "OPERATIONS_A_BYTE",
     "STEPS",
     "VERSION",
     "Architecture",

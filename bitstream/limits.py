@@ -5,7 +5,11 @@ from typing import Final
 
 from bitstream.errors import LimitExceeded
 
-__all__ = ["DEFAULT_LIMITS", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "OPERATIONS_A_BYTE", "Limits"]
+
+# A small file must not keep its reader busy; a large one may: its weights are there to be used. The preset `reference`
+# takes 26,000 multiplications for each of its 77 million weights, most of them a few bits.
+OPERATIONS_A_BYTE: Final = 2**22
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,10 @@ class Limits:
     height: int = 2**14  # pixels
     width: int = 2**14  # pixels
     tensors: int = 2**12  # per segment
-    values: int = 2**27  # integers in all tensors of one segment; 268 MB as int16
+    values: int = 2**27  # integers in all tensors of one segment; decoding takes up to 16 bytes each
     coordinates: int = 2**26  # patches of all frames
     activations: int = 2**29  # values in the largest map that a decoder computes at once; for the network to check
-    operations: int = 2**39  # multiplications to decode one frame, patches and features included; likewise
+    operations: int = 2**36  # multiplications to decode a frame, over OPERATIONS_A_BYTE for each of the file; likewise
 
     def check(self, name: str, declared: int) -> None:
         """Raise LimitExceeded where `declared` is over the limit called `name`."""

@@ -1,5 +1,7 @@
 """Frames to patches and back: the grid laid over a frame, and where each patch lies in space and time."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,10 +64,12 @@ def mask(height: int, width: int, grid: Grid) -> NDArray[np.bool_]:
     return split(inside.view(np.uint8), grid)[0, ..., 0].view(np.bool_)
 
 
-def coords(frames: int, grid: Grid) -> NDArray[np.float32]:
-    """(t, row, column) of every patch of `frames` frames in the order of `split`: float32 [frames*R*C, 3] in [0, 1].
+def coords(frames: int, grid: Grid, chosen: Sequence[int] | None = None) -> NDArray[np.float32]:
+    """(t, row, column) of every patch of `frames` frames, in the order of `split`: float32 [frames, R*C, 3] in [0, 1].
 
-    Each is index / (count - 1), so the first is 0 and the last 1; 0 where there is only one.
+    Each is index / (count - 1), so the first is 0 and the last 1; 0 where there is only one. chosen: only those frames.
     """
-    axes = [np.arange(count, dtype=np.float32) / np.float32(max(count - 1, 1)) for count in (frames, *grid)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    numbers = range(frames) if chosen is None else chosen
+    sides = (np.asarray(numbers), frames), *((np.arange(count), count) for count in grid)
+    axes = [index.astype(np.float32) / np.float32(max(count - 1, 1)) for index, count in sides]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(len(numbers), -1, 3)

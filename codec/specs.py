@@ -13,8 +13,8 @@ Each `parse_x(text)` is the inverse of `str(x)` and raises ValueError for what i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol
 
@@ -54,18 +54,14 @@ class Geometry:
         """Height and width of a patch in pixels; the last row and column may hold fewer real ones."""
         return math.ceil(self.height / self.grid[0]), math.ceil(self.width / self.grid[1])
 
-    def coords(self) -> NDArray[np.float32]:
-        """(t, y, x) of every patch, each in [0, 1], frame by frame: [frames * patches, 3]."""
-        return _coords(self.frames, self.grid)
+    def coords(self, chosen: Sequence[int] | None = None) -> NDArray[np.float32]:
+        """(t, y, x) of every patch of all or the chosen frames, each in [0, 1]: [frames, patches, 3]."""
+        return patches.coords(self.frames, self.grid, chosen)
 
     def spans(self, row: int, column: int) -> tuple[Span, Span]:
         """Rows and columns of real pixels that a patch holds."""
         (h, w), bottom, right = self.patch, self.height, self.width
         return (row * h, min((row + 1) * h, bottom)), (column * w, min((column + 1) * w, right))
-
-
-# An array, not a tensor: a tensor made under inference mode and kept would break every training after it.
-_coords = lru_cache(8)(patches.coords)
 
 
 # ---- embeddings ----
@@ -80,8 +76,15 @@ class EmbeddingSpec(Protocol):
     stem_spreads: ClassVar[bool]  # it is one cell a tile, which the stem spreads over fc_hw cells
     bits_saved: ClassVar[float]  # that a stored value is coded below its quantizer's bits; measured
 
+    @property
+    def width(self) -> int:
+        """Channels that the stem reads."""
+
     def largest_map(self, geometry: Geometry, first_map: Size) -> int:
         """Values in the largest map that is made before the stem, of one tile."""
+
+    def operations(self, geometry: Geometry, first_map: Size) -> int:
+        """Multiplications before the stem, of one tile."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,15 @@ class PositionalSpec:
     def __str__(self) -> str:
         return f"pe_{_shortest(self.base)}_{self.levels}"
 
-    def largest_map(self, geometry: Geometry, first_map: Size) -> int:
+    @property
+    def width(self) -> int:
         return 6 * self.levels
+
+    def largest_map(self, geometry: Geometry, first_map: Size) -> int:
+        return self.width
+
+    def operations(self, geometry: Geometry, first_map: Size) -> int:
+        return self.width
 
 
 @dataclass(frozen=True)
@@ -135,8 +145,19 @@ class GridSpec:
     def __str__(self) -> str:
         return "grid_" + "_".join(f"{v.channels}.{v.space}.{v.time}" for v in self.levels)
 
+    @property
+    def width(self) -> int:
+        return sum(level.channels for level in self.levels)
+
     def largest_map(self, geometry: Geometry, first_map: Size) -> int:
         return sum(v.channels * max(math.prod(v.cells(geometry)), math.prod(first_map)) for v in self.levels)
+
+    def operations(self, geometry: Geometry, first_map: Size) -> int:
+        """Between planes, then along rows and along columns, as matrices."""
+        (h, w), cells = first_map, [(v.channels, *v.cells(geometry)) for v in self.levels]
+        return sum(
+            channels * (2 * rows * columns + rows * columns * w + rows * w * h) for channels, rows, columns in cells
+        )
 
 
 @dataclass(frozen=True)
@@ -154,8 +175,15 @@ class LatentSpec:
     def __str__(self) -> str:
         return f"hnerv_{self.channels}"
 
+    @property
+    def width(self) -> int:
+        return self.channels
+
     def largest_map(self, geometry: Geometry, first_map: Size) -> int:
         return self.channels * math.prod(first_map)
+
+    def operations(self, geometry: Geometry, first_map: Size) -> int:
+        return 0
 
 
 def parse_embed(text: str) -> EmbeddingSpec:
@@ -240,6 +268,9 @@ class NetworkSpec(Protocol):
 
     def largest_map(self, geometry: Geometry) -> int:
         """Values in the largest map that is computed at once: what decoding takes in memory, a few times over."""
+
+    def operations(self, geometry: Geometry) -> int:
+        """Multiplications that a frame takes with its features: what decoding takes in time."""
 
     def values_of_a_frame(self, geometry: Geometry) -> int:
         """Values in the largest map, of all that a frame is computed from."""
@@ -326,6 +357,32 @@ class DualHeadSpec:
             height, width = height * stride, width * stride
             sizes.append(channels * height * width * (CONVNEXT_WIDTH if self.conv_type == "convnext" else 1))
         return max(*sizes, 3 * height * width * self.head_strd**2)
+
+    def operations(self, geometry: Geometry) -> int:
+        first_map = self.first_map(geometry)
+        cells, spread = math.prod(first_map), math.prod(self.fc_hw) if self.embed.stem_spreads else 1
+        a_cell = self.embed.width * self.fc_dim * spread * self.embed.stem_kernel**2
+        tile = self.embed.operations(geometry, first_map) + a_cell * (1 if self.embed.stem_spreads else cells)
+        stages = zip(self.dec_strds, self.dec_blks, pairwise(self.widths()), strict=True)
+        for i, (stride, blocks, (inputs, width)) in enumerate(stages):
+            kernel = min(self.ks[0] + 2 * i, self.ks[1])
+            tile += cells * self._block_operations(inputs, width, stride, kernel)
+            cells *= stride**2
+            tile += cells * (blocks - 1) * self._block_operations(width, width, 1, kernel)
+        width = self.widths()[-1]
+        tile += cells * width * 3 * self.head_strd**2 * 9
+        features = (width + self.clip_dim) * self.clip_rank if self.clip_dim else 0
+        return tile * self.tiles_of_a_frame(geometry) + features * geometry.patches
+
+    def _block_operations(self, inputs: int, outputs: int, stride: int, kernel: int) -> int:
+        """Multiplications of a block for a cell of its input."""
+        if self.conv_type in RESIDUAL_LAYERS and stride == 1 and inputs == outputs:
+            if self.conv_type == "residual":
+                return 2 * inputs**2 * kernel**2
+            return inputs * kernel**2 + 2 * CONVNEXT_WIDTH * inputs**2
+        if self.conv_type == "conv":
+            return inputs * outputs * (kernel + stride) ** 2
+        return inputs * outputs * stride**2 * kernel**2
 
     def values_of_a_frame(self, geometry: Geometry) -> int:
         return self.largest_map(geometry) * self.tiles_of_a_frame(geometry)

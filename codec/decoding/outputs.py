@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,8 +42,10 @@ def decode(
 
     patch: only this one of every frame. features: write these to an .npz; with no `output` the RGB head does not run.
     skip_damaged: leave out the frames of damaged segments. progress(done, total) is called as frames are decoded.
-    Raises BitstreamError for a damaged file, CodecError for anything else a user can mend.
+    Raises BitstreamError for a damaged file, CodecError for anything else a user can mend, ValueError for an argument
+    out of its range.
     """
+    _check_arguments(frames, patch, crf, pipe_format)
     outputs: list[tuple[str | Path, str | None]] = [] if features is None else [(features, None)]
     if isinstance(output, str | Path):
         outputs.append((output, video.contents_of(output)))
@@ -51,20 +54,21 @@ def decode(
     if not skip_damaged:
         for problem in reader.file.problems():
             raise problem
-    chosen = _chosen(reader, frames, warn)
+    runs = _chosen(reader, frames, warn)
+    count = sum(map(len, runs))
     rows, columns = reader.header.grid
     if patch is not None and not (0 <= patch[0] < rows and 0 <= patch[1] < columns):
         raise DecodeError(
             f"patch {patch[0]},{patch[1]} is not on this file's grid of {rows} rows and {columns} columns"
         )
     if features is not None:
-        _write_features(reader, chosen, patch, features, force)
+        _write_features(reader, runs, patch, features, force)
     if output is None:
-        return len(chosen)
+        return count
     shown = reader.presentation
-    if chosen != list(range(len(reader))):
-        shown = _cut(shown, chosen)
-    pictures = _counted(_pictures(reader, chosen, patch), len(chosen), progress)
+    if count < len(reader):
+        shown = _cut(shown, runs)
+    pictures = _counted(_pictures(reader, runs, patch), count, progress)
     if isinstance(output, str | Path):
         options = {} if crf is None else {"crf": crf}
         lost = video.write(output, pictures, shown, force=force, **options)
@@ -72,11 +76,24 @@ def decode(
         lost = video.write_stream(output, pictures, shown, pipe_format)
     for message in lost:
         warn(message)
-    return len(chosen)
+    return count
 
 
-def _chosen(reader: NervReader, frames: Frames, warn: Callable[[str], None]) -> list[int]:
-    """The numbers of the frames asked for that the file still holds."""
+def _check_arguments(frames: Frames, patch: Patch | None, crf: int | None, pipe_format: str) -> None:
+    for name, numbers in (("frames", frames), ("patch", patch)):
+        last = (Integral, type(None)) if name == "frames" else Integral
+        if numbers is not None and not (
+            len(numbers) == 2 and isinstance(numbers[0], Integral) and isinstance(numbers[1], last)
+        ):
+            raise ValueError(f"{name} {numbers} are not two whole numbers")
+    if crf is not None and crf not in range(video.WORST_CRF + 1):
+        raise ValueError(f"crf {crf!r} is not a whole number from 0 to {video.WORST_CRF}")
+    if pipe_format not in video.PIPE_FORMATS:
+        raise ValueError(f"pipe_format {pipe_format!r} is none of {', '.join(video.PIPE_FORMATS)}")
+
+
+def _chosen(reader: NervReader, frames: Frames, warn: Callable[[str], None]) -> list[range]:
+    """The frames asked for that the file still holds, in runs without gaps."""
     total = len(reader)
     start, stop = frames[0], total if frames[1] is None else frames[1]
     if not 0 <= start < stop <= total:
@@ -85,40 +102,32 @@ def _chosen(reader: NervReader, frames: Frames, warn: Callable[[str], None]) -> 
         )
     for run in reader.lost:
         warn(f"frames {run.start}..{run.stop - 1} are lost: their segment is damaged")
-    lost = {t for run in reader.lost for t in run}
-    chosen = [t for t in range(start, stop) if t not in lost]
-    if not chosen:
+    firsts = (start, *(run.stop for run in reader.lost))
+    stops = (*(run.start for run in reader.lost), stop)
+    runs = [range(max(a, start), min(b, stop)) for a, b in zip(firsts, stops, strict=True)]
+    if not any(runs):
         raise DecodeError(f"every one of the frames {start}:{stop} is lost")
-    return chosen
+    return [run for run in runs if run]
 
 
-def _cut(shown: video.Presentation, chosen: list[int]) -> video.Presentation:
-    """The presentation of `chosen` frames, from time 0; frames that are left out between them leave a gap."""
-    first, last = chosen[0], chosen[-1]
-    cut = shown.cut(first, last + 1)
-    if len(chosen) == last + 1 - first:
+def _cut(shown: video.Presentation, runs: list[range]) -> video.Presentation:
+    """The presentation of some frames, from time 0; frames that are left out between them leave a gap."""
+    first, stop = runs[0].start, runs[-1].stop
+    cut = shown.cut(first, stop)
+    if len(runs) == 1:
         return cut
-    times = cut.timestamps or tuple(range(last + 1 - first))
-    return replace(cut, timestamps=tuple(times[t - first] for t in chosen))
+    times = cut.timestamps or range(stop - first)
+    return replace(cut, timestamps=tuple(times[t - first] for run in runs for t in run))
 
 
-def _pictures(reader: NervReader, chosen: list[int], patch: Patch | None) -> Iterator[NDArray[np.uint8]]:
-    for run in _runs(chosen):
+def _pictures(reader: NervReader, runs: list[range], patch: Patch | None) -> Iterator[NDArray[np.uint8]]:
+    for run in runs:
         if patch is None:
             batches: Iterable[NDArray[np.uint8]] = reader.frames(run.start, run.stop)
         else:
             batches = reader.patches(run, *patch)
         for batch in batches:
             yield from batch
-
-
-def _runs(numbers: list[int]) -> Iterator[range]:
-    """Rising numbers as runs without gaps."""
-    start = 0
-    for i in range(1, len(numbers) + 1):
-        if i == len(numbers) or numbers[i] != numbers[i - 1] + 1:
-            yield range(numbers[start], numbers[i - 1] + 1)
-            start = i
 
 
 def _counted(
@@ -129,16 +138,17 @@ def _counted(
         progress(done, total)
 
 
-def _write_features(reader: NervReader, chosen: list[int], patch: Patch | None, path: str | Path, force: bool) -> None:
+def _write_features(reader: NervReader, runs: list[range], patch: Patch | None, path: str | Path, force: bool) -> None:
     """features float32 [n, patches, D], coords float32 [n, patches, 3], frames int64 [n], teacher str."""
     teacher = reader.header.teacher
     if teacher is None:
         raise DecodeError("this file holds no features: it was encoded without a teacher (--clip)")
-    found = np.concatenate([reader.features(run.start, run.stop) for run in _runs(chosen)])
+    found = np.concatenate([reader.features(run.start, run.stop) for run in runs])
+    chosen = np.concatenate([np.arange(run.start, run.stop) for run in runs])
     coords = reader.coords()[chosen]
     if patch is not None:
         number = patch[0] * reader.header.grid[1] + patch[1]
         found, coords = found[:, number : number + 1], coords[:, number : number + 1]
     name = f"{teacher.model} {teacher.pretrained}"
     with atomic_output(path, force) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, features=found, coords=coords, frames=np.array(chosen), teacher=np.array(name))
+        np.savez_compressed(file, features=found, coords=coords, frames=chosen, teacher=np.array(name))

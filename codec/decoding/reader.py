@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from bitstream import Header, Limits, MalformedChunk
+from bitstream import OPERATIONS_A_BYTE, Header, Limits, MalformedChunk
 from bitstream import Reader as FileReader
 from codec.kinds import parse_architecture
 from codec.network.backend import pick_device, pick_dtype
@@ -30,12 +30,17 @@ def frames_at_once(spec: NetworkSpec, geometry: Geometry) -> int:
     return max(1, BATCH_VALUES // spec.values_of_a_frame(geometry))
 
 
+def operations_over(spec: NetworkSpec, geometry: Geometry, size: int) -> int:
+    """What decoding a frame takes in multiplications over what is free for a file of so many bytes."""
+    return max(0, spec.operations(geometry) - OPERATIONS_A_BYTE * size)
+
+
 class NervReader:
     """A .nerv file as a sequence of frames.
 
     path: a file, or its bytes. device: see `backend.pick_device`. batch: frames decoded together, None for about as
     many as make a megapixel. salvage: read what is intact of a damaged file; frames in `lost` are then missing.
-    Raises BitstreamError for a damaged file, OSError where it cannot be read.
+    Raises BitstreamError for a damaged file, OSError where it cannot be read. A reader can be pickled.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class NervReader:
         limits: Limits = Limits(),
         salvage: bool = False,
     ) -> None:
+        if batch is not None and not (isinstance(batch, int) and batch >= 1):
+            raise ValueError(f"batch {batch!r} is not a whole number of frames")
         self.file = FileReader(path, limits, salvage)
         self.device = device if isinstance(device, torch.device) else pick_device(device)
         self.dtype = pick_dtype(self.device)
@@ -53,7 +60,15 @@ class NervReader:
             self.spec = parse_architecture(self.header.architecture)
             geometry = self.geometry(len(self))
             limits.check("activations", self.spec.largest_map(geometry))
+            limits.check("operations", operations_over(self.spec, geometry, self.file.size))
             self.batch = batch or frames_at_once(self.spec, geometry)
+        self._network = lru_cache(SEGMENTS_HELD)(self._load)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_network"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__ |= state
         self._network = lru_cache(SEGMENTS_HELD)(self._load)
 
     @property
@@ -132,8 +147,7 @@ class NervReader:
 
     def coords(self) -> NDArray[np.float32]:
         """(t, row, column) of every patch, in the order of `features`: float32 [frames, patches, 3], each in [0, 1]."""
-        rows, columns = self.header.grid
-        return coords(len(self), self.header.grid).reshape(len(self), rows * columns, 3)
+        return coords(len(self), self.header.grid)
 
     def _batches(self, chosen: range, run) -> Iterator[tuple[int, NDArray]]:  # type: ignore[no-untyped-def, type-arg]
         """(place of the first, results) for runs of `chosen` frames that one network answers together."""

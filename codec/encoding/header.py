@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from bitstream import Header, Limits, Teacher
-from bitstream.header import write_header
+from bitstream.header import divides, write_header
 from codec import video
 from codec.encoding.plan import target_bytes
 from codec.errors import EncodeError
@@ -68,6 +68,7 @@ def _check_readable(header: Header, spec: NetworkSpec, geometry: Geometry, value
         "height": header.height,
         "width": header.width,
         "values": values,
+        "coordinates": header.frames * geometry.patches,
         "activations": spec.largest_map(geometry),
     }
     for name, size in sizes.items():
@@ -88,7 +89,7 @@ def fitting_grid(grid: tuple[int, int], height: int, width: int, warn: Warn) -> 
     """The grid asked for, or the finest below it whose every patch holds pixels of the frame."""
 
     def fitting(count: int, side: int) -> int:
-        return next(n for n in range(min(count, side), 0, -1) if (n - 1) * -(-side // n) < side)
+        return next(n for n in range(min(count, side), 0, -1) if divides(side, n))
 
     found = fitting(grid[0], height), fitting(grid[1], width)
     if found != grid:

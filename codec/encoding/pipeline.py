@@ -19,7 +19,8 @@ import torch
 from bitstream import Reader, assemble
 from codec import video
 from codec.atomic import atomic_output, check_outputs
-from codec.encoding.header import plan_header, segment_length
+from codec.decoding.reader import operations_over
+from codec.encoding.header import LIMITS, plan_header, segment_length
 from codec.encoding.job import Job, directory
 from codec.encoding.logs import Log
 from codec.encoding.plan import segment_bytes, target_bytes
@@ -136,5 +137,8 @@ def _encode(
         job.remove()
     if size and abs(len(data) / size - 1) > SIZE_TOLERANCE:
         warn(f"the file has {len(data):,} bytes where {round(size):,} were asked for")
+    operations = operations_over(spec, Geometry(length, info.height, info.width, header.grid), len(data))
+    if operations > LIMITS.operations:
+        warn(f"a frame takes so long to decode that readers must be told --limit operations={operations}")
     clock.seconds["total"] = time.perf_counter() - started
     return report_of(Path(source).name, file, results, settings, clock.seconds, str(device))

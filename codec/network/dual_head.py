@@ -158,8 +158,7 @@ class DualHeadHNeRV(nn.Module):
 
     def tile_coords(self, t: Tensor) -> Tensor:
         """Coordinates of all tiles of frames t, frame by frame: float32 [B * tiles of a frame, 3]."""
-        coords = torch.from_numpy(self.geometry.coords()).to(t.device)
-        coords = coords.view(self.geometry.frames, self.geometry.patches, 3)[t]
+        coords = torch.from_numpy(self.geometry.coords(t.tolist())).to(t.device)  # [B, patches, 3]
         return coords[:, 0] if self.spec.embed.whole_frame else coords.flatten(0, 1)
 
     def references(self, t: int) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ class PositionalEmbedding(Embedding):
     def __init__(self, spec: PositionalSpec, geometry: Geometry, size: Size) -> None:
         super().__init__()
         self.spec = spec
-        self.channels = 6 * spec.levels
+        self.channels = spec.width
 
     def forward(self, coords: Tensor, window: Window | None = None) -> Tensor:
         # float64, on the processor where the device has none: the highest frequencies (1.25 ** 79 ~ 4.5e7) would
@@ -72,7 +72,7 @@ class GridEmbedding(Embedding):
 
     def __init__(self, spec: GridSpec, geometry: Geometry, size: Size) -> None:
         super().__init__()
-        self.channels = sum(level.channels for level in spec.levels)
+        self.channels = spec.width
         self.size = size
         self.grids = nn.ParameterList(
             torch.empty(v.channels, v.planes(geometry.frames), *v.cells(geometry)) for v in spec.levels
@@ -111,9 +111,11 @@ def bilinear_weights(inputs: int, outputs: int) -> NDArray[np.float32]:
     place = ((np.arange(outputs) + 0.5) * inputs / outputs - 0.5).clip(0, inputs - 1)
     lower = np.floor(place).astype(np.int64)
     upper = (lower + 1).clip(max=inputs - 1)
-    weight = (place - lower)[:, None]
-    cells = np.eye(inputs)
-    return (cells[lower] * (1 - weight) + cells[upper] * weight).astype(np.float32)
+    weight = place - lower
+    weights = np.zeros((outputs, inputs), np.float32)
+    np.add.at(weights, (np.arange(outputs), lower), 1 - weight)
+    np.add.at(weights, (np.arange(outputs), upper), weight)
+    return weights
 
 
 class LatentEmbedding(Embedding):
@@ -121,7 +123,7 @@ class LatentEmbedding(Embedding):
 
     def __init__(self, spec: LatentSpec, geometry: Geometry, size: Size) -> None:
         super().__init__()
-        self.channels = spec.channels
+        self.channels = spec.width
         self.shape = (geometry.frames, *geometry.grid)
         self.latents = nn.Parameter(torch.zeros(spec.channels, geometry.frames * geometry.patches, *size))
 

@@ -8,12 +8,13 @@ file.py, images.py   the two kinds of source
 """
 
 from codec.video.color import color_of, rgb_converter
-from codec.video.sink import PIPE_FORMATS, contents_of, write, write_stream
+from codec.video.sink import PIPE_FORMATS, WORST_CRF, contents_of, write, write_stream
 from codec.video.source import SourceInfo, files, frames, read, scan, segments
 from codec.video.timing import Presentation
 
 __all__ = [
     "PIPE_FORMATS",
+    "WORST_CRF",
     "Presentation",
     "SourceInfo",
     "color_of",

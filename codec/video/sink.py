@@ -21,7 +21,8 @@ from codec.video.timing import Presentation
 Frames = Iterable[NDArray[np.uint8]]  # RGB [H, W, 3] each, all of one size
 
 PIPE_FORMATS = ("rgb24", "y4m")
-DEFAULT_CRF = 12  # of libx264: 0 is best, 51 worst; 12 adds little to the error of the decoded frames
+WORST_CRF = 51  # of libx264; 0 is best
+DEFAULT_CRF = 12  # adds little to the error of the decoded frames
 
 _MUXERS = {".mp4": "mp4", ".mkv": "matroska"}
 _PNG_NAMES = "[0-9]*.png"  # what `_write_pngs` writes, and all that a directory it replaces may hold

@@ -53,12 +53,15 @@ def test_patches_go_row_by_row_and_repeat_the_edge() -> None:
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 5))
 def test_coords_follow_the_order_of_split(frames: int, rows: int, columns: int) -> None:
     places = coords(frames, (rows, columns))
-    assert places.shape == (frames * rows * columns, 3)
+    assert places.shape == (frames, rows * columns, 3)
     assert places.dtype == np.float32
     # Frames whose pixels hold their own (t, row, column), one pixel a patch.
     own = np.stack(np.meshgrid(np.arange(frames), np.arange(rows), np.arange(columns), indexing="ij"), -1)
     order = split(own.astype(np.uint8), (rows, columns)).reshape(-1, 3)
-    np.testing.assert_allclose(places, order / np.maximum([frames - 1, rows - 1, columns - 1], 1), rtol=1e-6)
+    np.testing.assert_allclose(
+        places.reshape(-1, 3), order / np.maximum([frames - 1, rows - 1, columns - 1], 1), rtol=1e-6
+    )
+    np.testing.assert_array_equal(coords(frames, (rows, columns), [frames - 1, 0]), places[[-1, 0]])
 
 
 @pytest.mark.parametrize("grid", [(5, 1), (1, 7), (0, 1), (1, -1)])

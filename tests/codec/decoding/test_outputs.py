@@ -244,3 +244,25 @@ def test_rate_and_pixel_shape_are_the_files(encoded: Encoded, tmp_path: Path) ->
     warnings: list[str] = []
     decode(path, tmp_path / "out", warn=warnings.append, device="cpu")
     assert len(warnings) == 2, "PNGs have neither times nor pixel shape"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"crf": 99}, "crf 99 is not a whole number from 0 to 51"),
+        ({"crf": 2.5}, "crf 2.5 is not"),
+        ({"crf": "12"}, "crf '12' is not"),
+        ({"pipe_format": "bogus"}, "pipe_format 'bogus' is none of rgb24, y4m"),
+        ({"batch": 0}, "batch 0 is not"),
+        ({"batch": 1.5}, "batch 1.5 is not"),
+        ({"frames": (0.5, 3)}, "frames .* are not two whole numbers"),
+        ({"patch": (0.5, 0)}, "patch .* are not two whole numbers"),
+        ({"patch": (0, 1, 2)}, "patch .* are not two whole numbers"),
+    ],
+)
+def test_arguments_out_of_range_are_named(
+    encoded: Encoded, tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        decode(encoded.path, tmp_path / "out.mp4", device="cpu", **arguments)
+    assert list(tmp_path.iterdir()) == []

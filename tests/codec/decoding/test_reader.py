@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import re
 import resource
 import weakref
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 import bitstream
-from bitstream import BitstreamError, LimitExceeded, Limits, MalformedChunk, Segment
+from bitstream import OPERATIONS_A_BYTE, BitstreamError, LimitExceeded, Limits, MalformedChunk, Segment
 from codec.decoding.reader import NervDataset, NervReader
 from codec.network.dual_head import DualHeadHNeRV
 from tests.samples import Encoded
@@ -184,9 +185,18 @@ def test_a_dataset_can_be_pickled_after_use(encoded: Encoded) -> None:
     assert torch.equal(copy[2]["frame"], before["frame"])
 
 
+def test_a_reader_can_be_pickled_after_use(encoded: Encoded) -> None:
+    reader = NervReader(encoded.path, "cpu", batch=3)
+    before = reader[2:9]
+    copy = pickle.loads(pickle.dumps(reader))
+    np.testing.assert_array_equal(copy[2:9], before)
+    assert copy.batch == 3
+
+
 HOSTILE: list[tuple[dict[str, Any], type[BitstreamError], str]] = [
-    ({"fc_dim": 65535, "head_strd": 64}, MalformedChunk, "tensor stem.body.conv.weight of the network is WEIGHT"),
-    ({"fc_dim": 65535, "lower_width": 65535}, MalformedChunk, "tensor stem.body.conv.weight"),
+    ({"fc_dim": 65535, "head_strd": 64}, LimitExceeded, "--limit operations="),
+    ({"fc_dim": 65535, "lower_width": 65535}, LimitExceeded, "--limit operations="),
+    ({"fc_dim": 4000}, MalformedChunk, "tensor stem.body.conv.weight of the network is WEIGHT"),
     ({"lower_width": 65535, "dec_strds": (64, 2), "dec_blks": (1, 1)}, LimitExceeded, "--limit activations="),
     ({"dec_strds": (64,) * 16, "dec_blks": (64,) * 16}, LimitExceeded, "activations"),
     ({"embed": "grid_9999999999999999999.1.1"}, LimitExceeded, "activations"),
@@ -224,6 +234,19 @@ def test_headers_of_absurd_networks_are_refused_before_memory_is_taken(
     with pytest.raises(error, match=message):
         NervReader(data, "cpu")[0]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_a_limit_on_work_can_be_raised(encoded: Encoded) -> None:
+    size = encoded.path.stat().st_size
+    reader = NervReader(encoded.path, "cpu")
+    assert 0 < reader.spec.operations(reader.geometry(5)) < OPERATIONS_A_BYTE * size, "no limit for what is no trick"
+    wide = replace(reader.header.architecture, fc_dim=65535)
+    data = bitstream.write(replace(bitstream.read(encoded.path), header=replace(reader.header, architecture=wide)))
+    with pytest.raises(LimitExceeded) as caught:
+        NervReader(data, "cpu")
+    limit = re.search(r"--limit operations=(\d+)", str(caught.value))
+    assert limit is not None
+    NervReader(data, "cpu", limits=Limits(operations=int(limit[1])))
 
 
 sizes = st.one_of(st.integers(1, 8), st.integers(1, 65535))

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from codec.network.dual_head import DualHeadHNeRV, freeze_norms
 from codec.network.embeddings import GridEmbedding
@@ -207,6 +208,29 @@ def test_the_largest_map_is_foreseen(embed: str, conv_type: str, reduce: float) 
     net.frames(times)
     largest = max(sizes) / len(net.tile_coords(times))
     assert largest / 1.25 <= net.spec.largest_map(net.geometry) <= 2 * largest
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("conv_type", CONV_TYPES)
+@pytest.mark.parametrize("embed", ["grid_3.4.1_2.8.4", "pe_1.25_12", "hnerv_3"])
+def test_the_operations_of_a_frame_are_foreseen(embed: str, conv_type: str) -> None:
+    """What is refused for the time it would take is what torch counts."""
+    net = network(replace(SPEC, embed=parse_embed(embed), conv_type=conv_type, dec_blks=(1, 2)))
+    times = torch.tensor([1])
+    with FlopCounterMode(display=False) as counter:
+        tiles = net.trunk(net.tile_coords(times))
+        net.rgb(tiles)
+        net._tile_features(tiles)
+    counted = counter.get_total_flops() / 2  # of a multiplication and an addition
+    assert counted == pytest.approx(net.spec.operations(net.geometry), rel=0.02)
+
+
+def test_no_table_of_all_coordinates_is_made() -> None:
+    """48x64 patches of 2^24 frames would be 600 GB."""
+    geometry = replace(GEOMETRY, frames=2**24, height=480, width=640, grid=(48, 64))
+    spec = replace(SPEC, embed=parse_embed("pe_1.25_12"))
+    net = DualHeadHNeRV(replace(spec, fc_hw=spec.first_map(geometry)), geometry)
+    assert net.tile_coords(torch.tensor([2**24 - 1])).shape == (48 * 64, 3)
 
 
 def test_planes_finer_than_the_first_map_count() -> None:

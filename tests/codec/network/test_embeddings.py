@@ -68,7 +68,7 @@ def test_grid_levels_meet_at_the_first_map() -> None:
 def test_every_patch_has_its_own_latent(frames: int, rows: int, columns: int) -> None:
     geometry = Geometry(frames, 64, 64, (rows, columns))
     embedding = LatentEmbedding(LatentSpec(2), geometry, (1, 1))
-    coords = torch.from_numpy(geometry.coords())
+    coords = torch.from_numpy(geometry.coords()).flatten(0, 1)
     assert embedding.index(coords).tolist() == list(range(len(coords)))
     embedding.latents.data = torch.arange(2 * len(coords), dtype=torch.float32).view(2, -1, 1, 1)
     assert embedding(coords)[:, 0].flatten().tolist() == list(range(len(coords)))
