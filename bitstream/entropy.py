@@ -16,7 +16,7 @@ from bitstream.errors import MalformedChunk
 from bitstream.indices import IndexPlan, plan_indices
 from bitstream.tables import FAMILIES, MAX_VALUE, PRECISION, ROWS, bit_costs, frequencies
 
-__all__ = ["Decoder", "Encoder", "best_rows", "code_length"]
+__all__ = ["Decoder", "Encoder", "best_rows", "code_length", "histograms"]
 
 _FEWEST_VALUES_PER_ROW = 4  # below, a row per channel costs more than it can save
 _REFINEMENTS = 3  # rounds of choosing rows given what sending them costs; the choice rarely changes after two
@@ -96,7 +96,7 @@ def best_rows(values: NDArray[np.integer]) -> NDArray[np.uint8]:
     One row for all, uint8 [1], or one per channel out of one family, uint8 [C].
     """
     channels = len(values)
-    counts = _histograms(values)  # [C, 255]
+    counts = histograms(values)  # [C, 255]
     costs = bit_costs() @ counts.sum(0)  # [FAMILIES * ROWS]
     best, best_cost = np.asarray([costs.argmin()], np.uint8), costs.min()
     if channels == 1 or values.size < _FEWEST_VALUES_PER_ROW * channels:
@@ -114,7 +114,7 @@ def best_rows(values: NDArray[np.integer]) -> NDArray[np.uint8]:
     return best
 
 
-def _histograms(values: NDArray[np.integer]) -> NDArray[np.float64]:
+def histograms(values: NDArray[np.integer]) -> NDArray[np.float64]:
     """How often each value -127..127 stands in each channel of values [C, ...]: [C, 255]."""
     channels, symbols = len(values), 2 * MAX_VALUE + 1
     bins = values.reshape(channels, -1).astype(np.int64) + (MAX_VALUE + symbols * np.arange(channels)[:, None])

@@ -8,7 +8,7 @@ import math
 import operator
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol, TypeVar
@@ -24,6 +24,7 @@ __all__ = [
     "Hex",
     "Kind",
     "Maybe",
+    "OneOf",
     "Ratio",
     "Record",
     "Repeated",
@@ -308,6 +309,28 @@ class Record:
 
     def read(self, cursor: Cursor) -> Any:
         return self.type(**{name: _named(name, kind.read, cursor) for name, kind in self.fields})
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of several records, told apart by the first word, up to an underscore, of their first field, a text.
+
+    named: by their words; other: for all other words.
+    """
+
+    other: Record
+    named: Mapping[str, Record]
+
+    def write(self, value: Any) -> bytes:
+        records = (self.other, *self.named.values())
+        return next(record for record in records if record.type is type(value)).write(value)
+
+    def read(self, cursor: Cursor) -> Any:
+        start = cursor.position
+        name, first = self.other.fields[0]
+        word = _named(name, first.read, cursor).partition("_")[0]
+        cursor.position = start
+        return self.named.get(word, self.other).read(cursor)
 
 
 def _named(name: str, function: Callable[[Any], T], argument: Any) -> T:

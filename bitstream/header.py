@@ -17,6 +17,7 @@ from bitstream.fields import (
     Float64,
     Hex,
     Maybe,
+    OneOf,
     Ratio,
     Record,
     Repeated,
@@ -63,6 +64,11 @@ class Architecture:
     out_bias: str
     clip_dim: int  # width of the CLIP head's output, 0 for no CLIP head
     clip_rank: int  # rank of the CLIP head's output layer, 0 for full
+
+    def check(self) -> None:
+        """Raise ValueError where fields, each legal by itself, contradict each other."""
+        if len(self.dec_blks) != len(self.dec_strds):
+            raise ValueError("dec_blks: are not as many as dec_strds")
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,9 @@ ARCHITECTURE = Record(
     ),
 )
 
+# Every kind of network; what the first word of its record is, tells which. The overfitted kind has several.
+ARCHITECTURES = OneOf(ARCHITECTURE, {})
+
 TEACHER = Record(
     Teacher,
     (
@@ -175,7 +184,7 @@ HEADER = Record(
         ("sar", Ratio()),
         ("color", COLOR),
         ("grid", Tuple((Uint(1, 255), Uint(1, 255)))),
-        ("architecture", ARCHITECTURE),
+        ("architecture", ARCHITECTURES),
         ("teacher", Maybe(TEACHER)),
         ("split", Tuple((Uint(1, 65535), Uint(1, 65535), Uint(1, 65535)))),
         ("encoder", Text(64)),
@@ -235,8 +244,7 @@ def _check_consistent(header: Header) -> None:
         )
     if not train <= validate <= period:
         raise ValueError(f"split: {train}_{validate}_{period} does not rise")
-    if len(header.architecture.dec_blks) != len(header.architecture.dec_strds):
-        raise ValueError("dec_blks: are not as many as dec_strds")
+    header.architecture.check()
     if header.architecture.clip_dim != (header.teacher.dim if header.teacher else 0):
         raise ValueError("clip_dim: is not the width of the teacher's features")
 

@@ -12,17 +12,16 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream.entropy import Decoder, Encoder, best_rows
-from bitstream.errors import MalformedChunk
+from bitstream.codings import CODINGS
+from bitstream.entropy import Decoder, Encoder
 from bitstream.fields import Cursor, Uint, parse, write_uint
-from bitstream.indices import IndexPlan, from_residuals, plan_indices, to_residuals
 from bitstream.limits import DEFAULT_LIMITS, Limits
-from bitstream.tables import MAX_VALUE, ROWS, STEPS
+from bitstream.tables import MAX_VALUE, STEPS
 
 __all__ = ["Part", "QuantizedTensor", "Segment", "part_sizes", "read_segment", "read_span", "write_segment"]
 
@@ -34,15 +33,9 @@ _WORDS = Uint(0, 2**32 - 1)
 
 # The first byte of a record.
 _PART_MASK: Final = 0b11
+_CODING_NAMED: Final = 3  # in place of the part: coding and part follow
 _DIMENSIONS_SHIFT: Final = 2  # dimensions - 1 in three bits
-_STEP_PER_CHANNEL: Final = 1 << 5
-_ROW_PER_CHANNEL: Final = 1 << 6
-_FAMILY_SHIFT: Final = 7
-
-# The second byte of a plan.
-_PLAN_ROW_MASK: Final = 0b111111
-_PLAN_PREVIOUS: Final = 1 << 6
-_PLAN_RESERVED: Final = 1 << 7
+_CODING_BITS_SHIFT: Final = 5  # three bits that mean what the coding says
 
 
 class Part(IntEnum):
@@ -63,6 +56,7 @@ class QuantizedTensor:
     part: Part
     values: NDArray[np.int16]  # [C, ...], 1 to 8 dimensions, none empty; -127..127; any integer type is taken
     steps: NDArray[np.uint8]  # [C] or [1]; step indices 0..254
+    coding: int = 0  # its number in CODINGS
 
     def __post_init__(self) -> None:
         values, steps = np.asarray(self.values), np.asarray(self.steps)
@@ -72,6 +66,8 @@ class QuantizedTensor:
             raise ValueError(f"values of shape {values.shape} are empty or not of 1 to {MAX_DIMENSIONS} dimensions")
         if max(int(values.max()), -int(values.min())) > MAX_VALUE:
             raise ValueError(f"values reach from {values.min()} to {values.max()}, outside -{MAX_VALUE}..{MAX_VALUE}")
+        if self.coding not in CODINGS:
+            raise ValueError(f"there is no coding {self.coding}")
         if steps.shape not in ((1,), values.shape[:1]):
             raise ValueError(f"steps of shape {steps.shape} are neither one nor one for each of {len(values)} channels")
         if int(steps.min()) < 0 or int(steps.max()) >= STEPS:
@@ -82,10 +78,14 @@ class QuantizedTensor:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, QuantizedTensor)
-            and self.part == other.part
+            and (self.part, self.coding) == (other.part, other.coding)
             and np.array_equal(self.values, other.values)
             and np.array_equal(self.steps, other.steps)
         )
+
+    def bits(self) -> float:
+        """What it takes in a file, about: all but the few bytes of its shape."""
+        return CODINGS[self.coding].bits(self.values, self.steps)
 
     __hash__ = None  # type: ignore[assignment]  # arrays are mutable
 
@@ -101,13 +101,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class _Record:
-    """What stands in front of the streams about one tensor. An int is the one index of all channels."""
+    """What stands in front of the streams about one tensor."""
 
     part: Part
     shape: tuple[int, ...]
-    steps: IndexPlan | int
-    rows: IndexPlan | int
-    family: int
+    coding: int
+    side: Any  # of the coding
 
 
 def write_segment(segment: Segment) -> bytes:
@@ -183,84 +182,37 @@ def _read_streams(cursor: Cursor, records: list[_Record]) -> list[tuple[Part, by
 
 
 def _write_record(record: _Record) -> bytes:
-    flags = record.part | (len(record.shape) - 1) << _DIMENSIONS_SHIFT | record.family << _FAMILY_SHIFT
-    if isinstance(record.steps, IndexPlan):
-        flags |= _STEP_PER_CHANNEL
-    if isinstance(record.rows, IndexPlan):
-        flags |= _ROW_PER_CHANNEL
-    shape = b"".join(map(_COUNT.write, record.shape))
-    return bytes([flags]) + shape + _write_plan(record.steps) + _write_plan(record.rows)
+    bits, side = CODINGS[record.coding].write_side(record.side)
+    flags = (len(record.shape) - 1) << _DIMENSIONS_SHIFT | bits << _CODING_BITS_SHIFT
+    if record.coding == 0:
+        head = bytes([flags | record.part])
+    else:
+        head = bytes([flags | _CODING_NAMED, record.coding, record.part])
+    return head + b"".join(map(_COUNT.write, record.shape)) + side
 
 
 def _read_record(cursor: Cursor) -> _Record:
     flags = cursor.take(1)[0]
-    part = Part(flags & _PART_MASK)
+    coding, part = 0, flags & _PART_MASK
+    if part == _CODING_NAMED:
+        coding, part = cursor.take(2)
+        if coding == 0:
+            raise ValueError("coding 0 is named where it goes without saying")
+    if coding not in CODINGS:
+        raise ValueError(f"a tensor's coding, {coding}, is unknown: decode with a newer version of the program")
     dimensions = (flags >> _DIMENSIONS_SHIFT & MAX_DIMENSIONS - 1) + 1
     shape = tuple(_COUNT.read(cursor) for _ in range(dimensions))
-    per_channel = flags & (_STEP_PER_CHANNEL | _ROW_PER_CHANNEL)
-    if shape[0] == 1 and per_channel:
-        raise ValueError("a tensor of one channel has an index per channel")
-    steps = _read_plan(cursor, STEPS, bool(flags & _STEP_PER_CHANNEL))
-    rows = _read_plan(cursor, ROWS, bool(flags & _ROW_PER_CHANNEL))
-    return _Record(part, shape, steps, rows, flags >> _FAMILY_SHIFT)
-
-
-def _write_plan(plan: IndexPlan | int) -> bytes:
-    if isinstance(plan, int):
-        return bytes([plan])
-    return bytes([plan.center, plan.row | (_PLAN_PREVIOUS if plan.previous else 0)])
-
-
-def _read_plan(cursor: Cursor, indices: int, per_channel: bool) -> IndexPlan | int:
-    center = cursor.take(1)[0]
-    if center >= indices:
-        raise ValueError(f"the index {center} is not in 0..{indices - 1}")
-    if not per_channel:
-        return center
-    byte = cursor.take(1)[0]
-    if byte & _PLAN_RESERVED:
-        raise ValueError("a reserved bit is set")
-    return IndexPlan(center, byte & _PLAN_ROW_MASK, bool(byte & _PLAN_PREVIOUS))
+    side = CODINGS[coding].read_side(cursor, flags >> _CODING_BITS_SHIFT, shape)
+    return _Record(Part(part), shape, coding, side)
 
 
 def _put_tensor(encoder: Encoder, tensor: QuantizedTensor) -> _Record:
     """Append a tensor to its part's stream; what its reader must know beforehand is the record."""
-    rows = best_rows(tensor.values)
-    step_plan = _put_indices(encoder, tensor.steps)
-    row_plan = _put_indices(encoder, rows % ROWS)
-    encoder.put(tensor.values.ravel(), _per_value(rows, tensor.values.shape))
-    return _Record(tensor.part, tensor.values.shape, step_plan, row_plan, int(rows[0]) // ROWS)
+    side = CODINGS[tensor.coding].put(encoder, tensor.values, tensor.steps)
+    return _Record(tensor.part, tensor.values.shape, tensor.coding, side)
 
 
 def _get_tensor(decoder: Decoder, record: _Record, where: str) -> QuantizedTensor:
     """Inverse of `_put_tensor`."""
-    steps = _get_indices(decoder, record.steps, record.shape[0], STEPS, where)
-    rows = _get_indices(decoder, record.rows, record.shape[0], ROWS, where) + np.uint8(ROWS * record.family)
-    values = decoder.get(_per_value(rows, record.shape)).reshape(record.shape)
-    return QuantizedTensor(record.part, values, steps)
-
-
-def _put_indices(encoder: Encoder, indices: NDArray[np.uint8]) -> IndexPlan | int:
-    """Append indices [C] to a stream; a single one goes into the record."""
-    if len(indices) == 1:
-        return int(indices[0])
-    plan, _ = plan_indices(indices)
-    encoder.put(to_residuals(indices, plan), np.full(len(indices), plan.row, np.uint8))
-    return plan
-
-
-def _get_indices(
-    decoder: Decoder, plan: IndexPlan | int, channels: int, indices: int, where: str
-) -> NDArray[np.uint8]:  # [channels] or [1]
-    """Inverse of `_put_indices`, for indices 0..indices - 1."""
-    if isinstance(plan, int):
-        return np.asarray([plan], np.uint8)
-    decoded = from_residuals(decoder.get(np.full(channels, plan.row, np.uint8)), plan)
-    if decoded.max() >= indices:
-        raise MalformedChunk(f"{where}: the index {decoded.max()} is not in 0..{indices - 1}")
-    return decoded
-
-
-def _per_value(rows: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The row of each value of a tensor, flat, from the rows [C] or [1] of its channels."""
-    return np.broadcast_to(rows.repeat(math.prod(shape) // len(rows)), math.prod(shape))
+    values, steps = CODINGS[record.coding].get(decoder, record.side, record.shape, where)
+    return QuantizedTensor(record.part, values, steps, record.coding)

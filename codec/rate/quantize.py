@@ -97,18 +97,6 @@ def sensitivities(gradients: Iterable[Mapping[str, Tensor]]) -> dict[str, np.nda
     return {name: value + 1e-3 * value.mean() + 1e-30 for name, value in total.items()}
 
 
-def estimated_bits(quantizer: Quantizer, parameters: Mapping[str, Tensor]) -> float:
-    """Bits of all integers under a two-sided geometric distribution fitted to each channel; cheap, for progress."""
-    total = 0.0
-    for name, p in parameters.items():
-        z = _channels((p.detach() / quantizer._steps[name]).round())
-        mean = z.abs().mean(1).clamp_min(1e-3)
-        theta = ((mean * mean + 1).sqrt() - 1) / mean
-        bits = -((1 - theta) / (1 + theta)).log2() * z.shape[1] - z.abs().sum(1) * theta.log2()
-        total += float(bits.sum()) + 8 * len(z)
-    return total
-
-
 def _channels(p: Tensor) -> Tensor:
     """[C, ...] -> [C, rest]; a vector is one channel."""
     return p.detach().reshape(1, -1) if p.ndim == 1 else p.detach().flatten(1)

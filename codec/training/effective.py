@@ -16,7 +16,7 @@ from torch import Tensor
 from bitstream import Part, QuantizedTensor, Segment, write_segment
 from codec.network.dual_head import DualHeadHNeRV, stays_float32
 from codec.network.weights import part_of
-from codec.rate.quantize import Quantizer, estimated_bits, sensitivities
+from codec.rate.quantize import Quantizer, sensitivities
 from codec.settings import RateSettings
 
 GAIN_OCTAVES = (-40.0, 10.0)  # between which the common gain of all steps is searched
@@ -83,6 +83,7 @@ class EffectiveParameters:
         return self.quantizer.quantize(self.masked())
 
     def bits(self) -> float:
-        """What the integers of now would take, about."""
+        """What the integers of now would take, by the coder's own tables."""
         parameters = self.masked()
-        return estimated_bits(self.quantizer or Quantizer(parameters, self.rate), parameters)
+        quantizer = self.quantizer or Quantizer(parameters, self.rate)
+        return sum(tensor.bits() for tensor in quantizer.quantize(parameters))

@@ -1,6 +1,7 @@
 """Kinds of field: exact bytes, inverse pairs, legal ranges."""
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -18,7 +19,9 @@ from bitstream.fields import (
     Hex,
     Kind,
     Maybe,
+    OneOf,
     Ratio,
+    Record,
     Repeated,
     Sint,
     Text,
@@ -137,3 +140,36 @@ def test_sint_round_trip(value: int) -> None:
 @given(st.floats(width=32, allow_nan=False))
 def test_float32_round_trip(value: float) -> None:
     assert read(Float32(), Float32().write(value)) == value
+
+
+@dataclass(frozen=True)
+class Horse:
+    name: str
+    hands: int
+
+
+@dataclass(frozen=True)
+class Boat:
+    name: str
+    length: int
+    sails: bool
+
+
+RIDES = OneOf(
+    Record(Horse, (("name", Text(20)), ("hands", Uint(1, 20)))),
+    {"boat": Record(Boat, (("name", Text(20)), ("length", Uint(1, 300)), ("sails", Bool())))},
+)
+
+
+@pytest.mark.parametrize(
+    "value", [Horse("fury_boat", 15), Horse("boats", 9), Boat("boat_anna", 200, True), Boat("boat", 3, False)]
+)
+def test_the_first_word_tells_which_record_it_is(value: object) -> None:
+    assert read(RIDES, RIDES.write(value)) == value
+
+
+def test_errors_of_one_of_several_records_name_the_field() -> None:
+    with pytest.raises(MalformedChunk, match=r"name: 99 is not in 0\.\.20"):
+        read(RIDES, b"\x63")
+    with pytest.raises(MalformedChunk, match=r"length: 0 is not in 1\.\.300"):
+        read(RIDES, b"\x04boat\x00")

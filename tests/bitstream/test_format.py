@@ -8,7 +8,7 @@ from pathlib import Path
 import bitstream
 from bitstream import fields, file, frequencies, header, tables
 from bitstream.container import MAGIC, VERSION
-from bitstream.fields import Kind, Maybe, Record
+from bitstream.fields import Kind, Maybe, OneOf, Record
 
 TEXT = (Path(bitstream.__file__).parent / "FORMAT.md").read_text()
 
@@ -30,7 +30,7 @@ def rows(text: str) -> list[list[str]]:
 
 def flat(record: Record, prefix: str = "") -> Iterator[tuple[str, Kind]]:
     for name, kind in record.fields:
-        inner = kind.kind if isinstance(kind, Maybe) else kind
+        inner = kind.kind if isinstance(kind, Maybe) else kind.other if isinstance(kind, OneOf) else kind
         if isinstance(kind, Maybe):
             yield prefix + name, kind
         if isinstance(inner, Record):

@@ -1,5 +1,6 @@
 """Tensors and segments: round trips, sizes, and payloads that no writer makes."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bitstream import (
+    Decoder,
     Encoder,
     LimitExceeded,
     Limits,
@@ -21,6 +23,8 @@ from bitstream import (
     code_length,
     write_segment,
 )
+from bitstream.codings import CODINGS
+from bitstream.fields import Cursor
 from bitstream.segment import part_sizes, read_segment
 from tests.bitstream import payloads
 
@@ -49,6 +53,54 @@ def test_tensors_keep_order_shape_dtype_and_part() -> None:
     assert {t.values.dtype for t in decoded.tensors} == {np.dtype(np.int16)}
     assert {t.steps.dtype for t in decoded.tensors} == {np.dtype(np.uint8)}
     assert decoded == segment
+
+
+class Plain:
+    """A coding for tests: every value under one row, which is the side, one step."""
+
+    def put(self, encoder: Encoder, values: NDArray[np.int16], steps: NDArray[np.uint8]) -> tuple[int, int]:
+        encoder.put(values.ravel(), np.full(values.size, 50))
+        return 50, int(steps[0])
+
+    def get(
+        self, decoder: Decoder, side: tuple[int, int], shape: tuple[int, ...], where: str
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        return decoder.get(np.full(math.prod(shape), side[0])).reshape(shape), np.asarray([side[1]], np.uint8)
+
+    def bits(self, values: NDArray[np.int16], steps: NDArray[np.uint8]) -> float:
+        return code_length(values.ravel(), np.full(values.size, 50)) + 16
+
+    def write_side(self, side: tuple[int, int]) -> tuple[int, bytes]:
+        return 5, bytes(side)
+
+    def read_side(self, cursor: Cursor, flags: int, shape: tuple[int, ...]) -> tuple[int, int]:
+        assert flags == 5
+        row, step = cursor.take(2)
+        return row, step
+
+
+def test_another_coding_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in one segment, and one stream, with tensors of the usual one."""
+    monkeypatch.setitem(CODINGS, 9, Plain())
+    usual = payloads.segment(0, 2)
+    tensors = tuple(replace(t, coding=9, steps=t.steps[:1]) if i % 2 else t for i, t in enumerate(usual.tensors))
+    segment = replace(usual, tensors=tensors)
+    payload = write_segment(segment)
+    assert read(payload) == segment != usual
+    assert read_segment(payload, "", parts=(Part.CLIP,)).tensors == (tensors[3],)
+    monkeypatch.delitem(CODINGS, 9)
+    with pytest.raises(MalformedChunk, match="coding, 9, is unknown"):
+        read(payload)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("spread", [0, 1, 9, 127])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_bits_are_what_is_written(coding: int, spread: int, per_channel: bool) -> None:
+    for shape in ((40, 12, 3, 3), (1, 200), (64, 1)):
+        tensor = replace(payloads.tensor(Part.WEIGHT, shape, spread, per_channel and shape[0] > 1), coding=coding)
+        written = 8 * (len(write_segment(Segment(0, 1, (tensor,)))) - len(write_segment(Segment(0, 1, ()))))
+        assert tensor.bits() <= written <= tensor.bits() + 8 * 14  # shape, flags, and the stream's last words
 
 
 @pytest.mark.parametrize("change", ["part", "values", "steps"])
@@ -175,7 +227,8 @@ GOOD = stream((VALUES, 40))
         (b"", "ends early"),
         (b"\x00\x00\x00", r"0 is not in 1\.\."),
         (SPAN + b"\x01", "ends early"),
-        (SPAN + b"\x01\x07" + RECORD[1:] + GOOD, "3 is not a valid Part"),
+        (SPAN + b"\x01\x07\x01\x00" + RECORD[1:] + GOOD, "coding, 1, is unknown: decode with a newer version"),
+        (SPAN + b"\x01\x07\x00\x00" + RECORD[1:] + GOOD, "coding 0 is named where it goes without saying"),
         (SPAN + b"\x01\x04\x00" + RECORD[2:] + GOOD, r"0 is not in 1\.\."),
         (SPAN + b"\x01" + RECORD[:3] + b"\xff\x28" + GOOD, r"the index 255 is not in 0\.\.254"),
         (SPAN + b"\x01" + RECORD[:3] + b"\x5a\x40" + GOOD, r"the index 64 is not in 0\.\.63"),

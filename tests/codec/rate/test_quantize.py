@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bitstream import MalformedChunk, Part, Segment, step, write_segment
+from bitstream import MalformedChunk, Part, step
 from codec.network.weights import check_tensors, dequantize, part_of
-from codec.rate.quantize import LARGEST, Quantizer, estimated_bits, sensitivities
+from codec.rate.quantize import LARGEST, Quantizer, sensitivities
 from codec.settings import RateSettings
 
 RATE = RateSettings(weight_bits=6, embed_bits=5, clip_bits=4)
@@ -129,15 +129,6 @@ def test_steps_of_an_earlier_quantizer() -> None:
     second = Quantizer.from_indices(first.indices, values)
     pairs = zip(first.quantize(values), second.quantize(values), strict=True)
     assert all(np.array_equal(a.values, b.values) and np.array_equal(a.steps, b.steps) for a, b in pairs)
-
-
-def test_estimated_bits_are_near_the_coded_ones() -> None:
-    net = nn.Sequential(nn.Conv2d(32, 32, 3), nn.Conv2d(32, 32, 3))
-    values = parameters(net)
-    for bits in (3, 6):
-        quantizer = Quantizer(values, replace(RATE, weight_bits=bits))
-        coded = 8 * len(write_segment(Segment(0, 1, quantizer.quantize(values))))
-        assert estimated_bits(quantizer, values) == pytest.approx(coded, rel=0.15)
 
 
 def test_tensors_of_another_network_are_refused() -> None:
