@@ -19,7 +19,7 @@ from bitstream.file import Nerv, Reader, SegmentEntry, Verification, assemble, r
 from bitstream.header import Architecture, Color, Header, Quality, Teacher
 from bitstream.limits import OPERATIONS_A_BYTE, Limits
 from bitstream.segment import Part, QuantizedTensor, Segment, read_segment, write_segment
-from bitstream.tables import MAX_VALUE, STEPS, frequencies, nearest_step_index, step
+from bitstream.tables import MAX_VALUE, STEPS, bit_costs, frequencies, nearest_step_index, step
 
 __all__ = [
     "MAX_VALUE",
@@ -54,6 +54,7 @@ __all__ = [
     "Verification",
     "assemble",
     "best_rows",
+    "bit_costs",
     "code_length",
     "frequencies",
     "nearest_step_index",

@@ -1,0 +1,40 @@
+"""The encoder's half of the predictive network: frame and prediction -> latents and hyper-latents.
+
+Latents are the block transform of what the prediction leaves: with rounding that weighs error against bits, a fixed
+orthonormal transform is hard to better at these sizes, and trained ones did not (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec.network.predictive.layers import act
+from codec.network.predictive.network import HYPER, Shape
+from codec.network.predictive.transform import DC, LATENTS, block_basis
+
+
+class Analysis(nn.Module):
+    """A frame to latents in steps and to hyper-latents, both before rounding."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.register_buffer("basis", block_basis()[..., None, None], persistent=False)  # [LATENTS, 192, 1, 1]
+        self.hyper_first = nn.Conv2d(2 * LATENTS, 48, 4, stride=2, padding=1)
+        self.hyper_second = nn.Conv2d(48, 48, 4, stride=2, padding=1)
+        self.hyper_out = nn.Conv2d(48, shape.hyper, 3, padding=1)
+
+    def latents(self, frame: Tensor, prediction: Tensor, steps: Tensor) -> Tensor:
+        """Frame and prediction, 0..255, unshuffled [B, 192, h, w] -> latents in steps, float32 [B, LATENTS, h, w]."""
+        return F.conv2d((frame - prediction).float(), self.basis) / steps
+
+    def hyper(self, latents: Tensor, predicted: bool) -> Tensor:
+        """Latents [B, LATENTS, h, w], h and w multiples of 4 -> hyper-latents before rounding [B, hyper, h/4, w/4]."""
+        x = torch.cat((latents, latents.abs()), 1)
+        x = torch.sign(x) * (1 + x.abs()).log2()
+        out = self.hyper_out(act(self.hyper_second(act(self.hyper_first(x))))).float()
+        if not predicted:  # a thumbnail to begin with: see PredictiveNetwork.first_means
+            thumbnail = F.avg_pool2d(latents[:, list(DC)], HYPER) / 2
+            out = torch.cat((out[:, :3] + thumbnail, out[:, 3:]), 1)
+        return out

@@ -1,0 +1,81 @@
+"""Frames from their integers and their references: the part of decoding that computes in floats.
+
+Frames of one level of a group refer to frames of the levels before it and not to each other, so they go through the
+network as one batch. References are kept as they are shown, rounded to 8 bits: what little one machine's floats differ
+from another's is then gone before the next frame builds on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from codec.network.predictive.motion import motion_size, warp
+from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard
+from codec.network.predictive.symbols import Symbols
+from codec.network.predictive.transform import LATENTS
+
+
+def latent_size(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of latents of a frame; both multiples of HYPER."""
+    return math.ceil(height / CELL) * HYPER, math.ceil(width / CELL) * HYPER
+
+
+def empty_symbols(network: PredictiveNetwork, height: int, width: int, references: int) -> Symbols:
+    """Zeros of the shapes that a frame's integers have."""
+    h, w = latent_size(height, width)
+    return Symbols(
+        np.zeros((references, 2, *motion_size(height, width)), np.int16),
+        np.zeros((network.shape.hyper, h // HYPER, w // HYPER), np.int16),
+        np.zeros((LATENTS, h, w), np.int16),
+    )
+
+
+def predict(
+    network: PredictiveNetwork, references: Tensor | None, motion: Tensor | None, count: int, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """References uint8 [B, R, 3, H, W] and motion [B, R, 2, h, w], or None for key frames -> prediction and features.
+
+    See `PredictiveNetwork.prediction`; padded to whole cells.
+    """
+    h, w = latent_size(height, width)
+    if references is None or motion is None:
+        return network.no_prediction(count, h, w)
+    moved = warp(references.flatten(0, 1).float(), motion.flatten(0, 1))
+    moved = pad(moved.unflatten(0, motion.shape[:2]).flatten(1, 2)).unflatten(1, (-1, 3))
+    return network.prediction(moved[:, 0], moved[:, -1])
+
+
+def pad(pixels: Tensor) -> Tensor:
+    """[..., H, W] -> edges repeated to multiples of CELL."""
+    height, width = pixels.shape[-2:]
+    return F.pad(pixels, (0, -width % CELL, 0, -height % CELL), mode="replicate")
+
+
+def reconstruct(
+    network: PredictiveNetwork,
+    symbols: Sequence[Symbols],
+    prediction: tuple[Tensor, Tensor],
+    quality: Tensor,
+    predicted: bool,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """-> (frames uint8 [B, 3, H, W], trunk features [B, C, H/8, W/8])."""
+    device = quality.device
+    hyper = torch.from_numpy(np.stack([s.hyper for s in symbols])).to(device, torch.float32)
+    residuals = torch.from_numpy(np.stack([s.residuals for s in symbols])).to(device, torch.float32)
+    pixels, features = prediction
+    context = network.hyper_features(hyper)
+    board = checkerboard(*residuals.shape[2:]).to(device)
+    first = (residuals + network.first_means(hyper, context, features, predicted)) * board
+    second = residuals + network.second_means(first, context, features, predicted)
+    latents = torch.where(board, first, second)
+    steps = network.steps(quality, predicted)
+    frames, trunk = network.reconstruct(latents, steps, pixels, features, quality, predicted)
+    return frames[..., :height, :width].round_().clamp_(0, 255).byte(), trunk

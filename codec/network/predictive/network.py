@@ -1,0 +1,302 @@
+"""The predictive network: a frame from references, motion and latents. What a decoder runs of a base.
+
+    references, motion --warp--> w0, w1 --unshuffle by 8--> predict --> prediction p, features f
+    hyper-latents h (integers, 1/32) --> context features, for scales in integers and for means in floats
+    residuals r (integers, 1/8), two checkerboard passes: y = r + mean
+    frame = p + synthesis(y x step) + correction(y, f)
+
+All layers run at 1/8 of the frame's resolution: pixels are touched by the warps and by the last shuffle alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec.network.predictive.layers import Residual, act, zeroed
+from codec.network.predictive.quality import KNOTS, initial_step, knot_quality, knot_weights
+from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, TrainedLayer, row_bits, row_ratio, scale_network
+from codec.network.predictive.transform import BLOCK, CHROMA, DC, LATENTS, LUMA, block_basis
+
+HYPER = 4  # latent cells to a cell of the hyper-latents, along each axis
+CELL = BLOCK * HYPER  # pixels: frames are padded to a multiple
+LEVEL = 128.0  # of grey: what a key frame is predicted by
+PIXEL = 64.0  # of what the layers see as 1
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths of a predictive network. Stored with a base; a file names the base."""
+
+    features: int = 64  # of prediction and trunk
+    means: int = 48  # hidden, of the mean networks
+    hyper: int = 16  # channels of the hyper-latents
+    context: int = 24  # channels that scale networks see of the hyper-latents
+    hidden: int = 64  # of the scale networks
+    blocks: int = 2  # residual blocks of the trunk
+
+
+# Channels coded first in a cell: low frequencies of each colour. The others are coded knowing them.
+_FIRST_LUMA, _FIRST_CHROMA = 13, 3
+FIRST = (
+    *range(_FIRST_LUMA),
+    *range(LUMA, LUMA + _FIRST_CHROMA),
+    *range(LUMA + CHROMA, LUMA + CHROMA + _FIRST_CHROMA),
+)
+SECOND = tuple(c for c in range(LATENTS) if c not in FIRST)
+GLOBALS = KNOTS + 1  # what every scale network sees: knot weights of the quality, and whether the frame is predicted
+
+
+def globals_of(quality: Tensor, predicted: bool) -> Tensor:
+    """Integers float32 [B, GLOBALS]: knot weights in 64ths, 64 for a predicted frame."""
+    knots = torch.floor(64 * knot_weights(quality) + 0.5)
+    return F.pad(knots, (0, 1), value=64.0 * predicted)
+
+
+@lru_cache(8)
+def checkerboard(height: int, width: int) -> Tensor:
+    """Cells of the first pass: bool [height, width]."""
+    with torch.inference_mode(False):
+        return (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
+
+
+class PredictiveNetwork(nn.Module):
+    """All that a decoder needs of a base, in float32; see `TrainedLayer.integers` for the integer networks."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        c, m = shape.features, shape.means
+        pixels = 3 * BLOCK**2
+        self.warped = nn.Conv2d(2 * pixels, c, 1)
+        self.predict = Residual(c)
+        self.blend = zeroed(nn.Conv2d(c, BLOCK**2, 1))
+        self.predicted = zeroed(nn.Conv2d(c, pixels, 1))
+
+        self.expand = nn.Conv2d(shape.hyper, HYPER**2 * shape.context, 3, padding=1)  # hyper-latents to latent cells
+        self.mean_first = nn.Conv2d(shape.context + c, m, 1)
+        self.mean_first_out = zeroed(nn.Conv2d(m, LATENTS, 1))
+        self.mean_second = nn.Conv2d(shape.context + c, m, 1)
+        self.mean_around = nn.Conv2d(LATENTS, m, 3, padding=1)
+        self.mean_second_out = zeroed(nn.Conv2d(m, LATENTS, 1))
+        around = torch.zeros(2, LATENTS)
+        around[0, list(DC)] = 1.0
+        self.around = nn.Parameter(around)  # key, predicted: how much of a mean its neighbours' average is
+
+        self.trunk = nn.Conv2d(LATENTS + c, c, 1)
+        self.gain = nn.Parameter(torch.zeros(2, KNOTS, c))  # key, predicted: log of the trunk's gain by quality
+        self.bias = nn.Parameter(torch.zeros(2, KNOTS, c))
+        self.blocks = nn.Sequential(*[Residual(c) for _ in range(shape.blocks)])
+        self.correction = zeroed(nn.Conv2d(c, pixels, 3, padding=1))
+        self.synthesis = nn.Parameter(block_basis().T.clone())  # [pixels, LATENTS]
+        steps = torch.tensor([initial_step(knot_quality(k)) for k in range(KNOTS)]).log()
+        self.log_step = nn.Parameter(steps[None, :, None].repeat(2, 1, LATENTS))  # key, predicted
+
+        h, hidden = shape.hyper, shape.hidden
+        self.hyper_scales = nn.ModuleList(
+            [scale_network(GLOBALS, 32, h, 8.0), scale_network(GLOBALS + h, 32, h, 8.0)]
+        )  # first cells, the others knowing their neighbours
+        self.scale_context = TrainedLayer(9 * h, HYPER**2 * shape.context)
+        inputs, first, second = shape.context + GLOBALS, len(FIRST), len(SECOND)
+        self.scales = nn.ModuleList(
+            [
+                scale_network(inputs, hidden, first),
+                scale_network(inputs + first, hidden, second),
+                scale_network(inputs + LATENTS, hidden, first),
+                scale_network(inputs + LATENTS + first, hidden, second),
+            ]
+        )  # first cells: FIRST channels, then SECOND; the other cells: likewise
+
+    def cast(self, dtype: torch.dtype) -> PredictiveNetwork:
+        """Set the type that convolutions compute in, in place; all else stays float32."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(dtype, memory_format=torch.channels_last)
+        return self
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return x.to(self.warped.weight.dtype, memory_format=torch.channels_last)
+
+    # ---- prediction ----
+
+    def prediction(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Warped references float [B, 3, H, W] in 0..255, H and W multiples of 8 -> (prediction, features).
+
+        prediction: float32 [B, 192, H/8, W/8], in the order of pixel_unshuffle; features: [B, C, H/8, W/8].
+        """
+        u0, u1 = F.pixel_unshuffle(first, BLOCK), F.pixel_unshuffle(second, BLOCK)
+        x = self._cast(torch.cat((u0, u1), 1).sub_(LEVEL).div_(PIXEL))
+        x = self.predict(act(self.warped(x)))
+        weight = (self.blend(x).float() + 0.5).repeat(1, 3, 1, 1)
+        return torch.lerp(u0, u1, weight) + self.predicted(x).float() * PIXEL, x
+
+    def no_prediction(self, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """What `prediction` gives a key frame of height x width cells: grey, and no features."""
+        weight = self.warped.weight
+        grey = torch.full((1, 1, 1, 1), LEVEL, device=weight.device)
+        features = torch.zeros(1, 1, 1, 1, device=weight.device, dtype=weight.dtype)
+        return (
+            grey.expand(count, 3 * BLOCK**2, height, width),
+            features.expand(count, self.shape.features, height, width),
+        )
+
+    # ---- entropy model: means in floats ----
+
+    def steps(self, quality: Tensor, predicted: bool) -> Tensor:
+        """Step of every latent channel in units of a pixel: float32 [B, LATENTS, 1, 1]."""
+        with torch.autocast(quality.device.type, enabled=False):
+            return (knot_weights(quality) @ self.log_step[int(predicted)]).exp()[..., None, None]
+
+    def hyper_features(self, hyper: Tensor) -> Tensor:
+        """Hyper-latents, integers [B, hyper, h, w] -> [B, context, 4 h, 4 w], for the means."""
+        return F.pixel_shuffle(self.expand(self._cast(hyper / 4)), HYPER)
+
+    def first_means(self, hyper: Tensor, context: Tensor, features: Tensor, predicted: bool) -> Tensor:
+        """Means of the first cells' latents, in steps: float32 [B, LATENTS, h, w], of use where they are."""
+        x = act(self.mean_first(torch.cat((context, features), 1)))
+        mean = self.mean_first_out(x).float()
+        if not predicted:  # three hyper-latents begin as a thumbnail of the picture
+            mean = mean.index_add(1, _index(DC, mean), _thumbnail(hyper))
+        return mean
+
+    def second_means(self, first: Tensor, context: Tensor, features: Tensor, predicted: bool) -> Tensor:
+        """Means of the other cells' latents, likewise. first: the first cells' latents in steps, 0 elsewhere."""
+        x = act(self.mean_second(torch.cat((context, features), 1)) + self.mean_around(self._cast(first / 4)))
+        near = _neighbours(first) * self.around[int(predicted)][:, None, None]
+        return self.mean_second_out(x).float() + near
+
+    # ---- entropy model: scales in integers, as training sees them ----
+
+    def hyper_bits(self, hyper: Tensor, quality: Tensor, predicted: bool) -> Tensor:
+        """Bits of hyper-latents, integers [B, hyper, h, w]: [B]."""
+        cells = _cells(hyper)  # [B, h w, hyper]
+        first = checkerboard(*hyper.shape[2:]).flatten().to(hyper.device)
+        told = globals_of(quality, predicted)[:, None].expand(-1, cells.shape[1], -1)
+        seen = _cells(_around(_magnitudes(hyper * checkerboard(*hyper.shape[2:]).to(hyper.device))))
+        a = row_bits(cells[:, first], self.hyper_scales[0](told[:, first]))
+        b = row_bits(cells[:, ~first], self.hyper_scales[1](torch.cat((told, seen), -1)[:, ~first]))
+        return a.sum((1, 2)) + b.sum((1, 2))
+
+    def context(self, hyper: Tensor) -> Tensor:
+        """What scale networks see of the hyper-latents: integers [B, hyper, h, w] -> [B, 4 h, 4 w, context], 0..255."""
+        signed = (hyper * 16).clamp(-127, 127)
+        h, w = hyper.shape[2:]
+        near = F.unfold(signed, 3, padding=1).mT  # [B, h w, 9 hyper]
+        return F.pixel_shuffle(self.scale_context(near).mT.unflatten(2, (h, w)), HYPER).permute(0, 2, 3, 1)
+
+    # ---- quantization: what an encoder runs, in the order of coding ----
+
+    def quantize(
+        self, latents: Tensor, hyper: Tensor, features: Tensor, quality: Tensor, predicted: bool, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents in steps, float32 [B, LATENTS, h, w] -> (residuals, the latents as a decoder has them, bits [B]).
+
+        weight: bits that a squared error of one step is worth, [B, LATENTS, 1, 1]. Each residual is rounded to the
+        integer of least error x weight + bits under the row that its context gives. Gradients reach means and scales.
+        """
+        told = globals_of(quality, predicted)[:, None].expand(-1, latents[0, 0].numel(), -1)
+        told = torch.cat((self.context(hyper).flatten(1, 2), told), -1)
+        seen = self.hyper_features(hyper)
+        board = checkerboard(*latents.shape[2:]).to(latents.device)
+        cells = board.flatten()
+        weights = weight.flatten(1)[:, None]
+
+        mean = self.first_means(hyper, seen, features, predicted)
+        first, bits = self._rounded(latents.detach() - mean, cells, told, (), weights, self.scales[:2])
+        coded = (first + mean) * board
+        mean = self.second_means(coded, seen, features, predicted)
+        near = (_cells(_around(_magnitudes(first))),)
+        second, more = self._rounded(latents.detach() - mean, ~cells, told, near, weights, self.scales[2:])
+        return first + second, torch.where(board, coded, second + mean), bits + more
+
+    def _rounded(
+        self,
+        x: Tensor,
+        where: Tensor,
+        told: Tensor,
+        near: tuple[Tensor, ...],
+        weights: Tensor,
+        networks: nn.ModuleList,
+    ) -> tuple[Tensor, Tensor]:
+        """One pass: integers [B, LATENTS, h, w], zero but at the cells `where`, and their bits [B]."""
+        values = _cells(x)[:, where]  # [B, n, LATENTS]
+        inputs = torch.cat((told, *near), -1)[:, where]
+        parts, bits = [], 0.0
+        for channels, network in zip((FIRST, SECOND), networks, strict=True):
+            rows = network(torch.cat((inputs, *map(_magnitudes, parts)), -1))
+            symbols = _nearest_in_cost(values[..., list(channels)], rows, weights[..., list(channels)])
+            bits = bits + row_bits(symbols, rows).sum((1, 2))
+            parts.append(symbols)
+        order = torch.tensor(FIRST + SECOND, device=x.device).argsort()
+        out = x.new_zeros(len(x), x[0, 0].numel(), LATENTS)
+        out[:, where] = torch.cat(parts, -1)[..., order]
+        return out.mT.unflatten(2, x.shape[2:]), bits
+
+    # ---- reconstruction ----
+
+    def reconstruct(
+        self, latents: Tensor, steps: Tensor, prediction: Tensor, features: Tensor, quality: Tensor, predicted: bool
+    ) -> tuple[Tensor, Tensor]:
+        """-> (frame float32 [B, 3, H, W], not rounded or clamped; trunk features [B, C, H/8, W/8])."""
+        with torch.autocast(quality.device.type, enabled=False):  # a block mean has more digits than bfloat16
+            values = latents.float() * steps
+            coded = F.conv2d(values, self.synthesis[..., None, None])
+        trunk = self.features(values, features, quality, predicted)
+        return F.pixel_shuffle(prediction + coded + self.correction(trunk).float() * PIXEL, BLOCK), trunk
+
+    def features(self, values: Tensor, features: Tensor, quality: Tensor, predicted: bool) -> Tensor:
+        """Dequantized latents and features of the prediction -> features for both heads, [B, C, h, w]."""
+        x = self.trunk(torch.cat((self._cast(values / PIXEL), features), 1))
+        knots, kind = knot_weights(quality), int(predicted)
+        gain = (knots @ self.gain[kind]).exp()[..., None, None].to(x.dtype)
+        bias = (knots @ self.bias[kind])[..., None, None].to(x.dtype)
+        return self.blocks(act(x * gain + bias))
+
+
+def _index(channels: tuple[int, ...], like: Tensor) -> Tensor:
+    return torch.tensor(channels, device=like.device)
+
+
+def _thumbnail(hyper: Tensor) -> Tensor:
+    """The first three hyper-latents in the cells of the latents: float32 [B, 3, 4 h, 4 w]."""
+    return F.interpolate(2.0 * hyper[:, :3].float(), scale_factor=HYPER, mode="bilinear", align_corners=False)
+
+
+def _nearest_in_cost(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+    """The integers of least weight x squared error + bits; the gradient passes straight through.
+
+    A magnitude more costs the same at every magnitude, -log2 of the row's ratio, so this is rounding with a dead zone
+    of cost / (2 weight) on top of the half.
+    """
+    with torch.no_grad():
+        dead = -row_ratio(rows).log2() / (2 * weight)
+        magnitude = (x.abs() + 0.5 - dead).floor().clamp(0, LARGEST_SYMBOL) * (rows > 0)
+    return x + (x.sign() * magnitude - x).detach()
+
+
+def _cells(x: Tensor) -> Tensor:
+    """[B, C, h, w] -> [B, h w, C]."""
+    return x.flatten(2).mT
+
+
+@torch.no_grad()
+def _magnitudes(symbols: Tensor) -> Tensor:
+    """What a context sees of coded integers -127..127: 32 log2(1 + |s|), rounded."""
+    return torch.from_numpy(MAGNITUDES).to(symbols.device)[symbols.abs().long()]
+
+
+@torch.no_grad()
+def _around(x: Tensor) -> Tensor:
+    """The rounded average of the four cells around each, zero beyond the edges: integers [B, C, h, w]."""
+    p = F.pad(x, (1, 1, 1, 1))
+    return torch.floor((p[..., 1:-1, :-2] + p[..., 1:-1, 2:] + p[..., :-2, 1:-1] + p[..., 2:, 1:-1] + 2) / 4)
+
+
+def _neighbours(x: Tensor) -> Tensor:
+    """The average of the four cells around each, edges repeated: [B, C, h, w]."""
+    p = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    return (p[..., 1:-1, :-2] + p[..., 1:-1, 2:] + p[..., :-2, 1:-1] + p[..., 2:, 1:-1]) / 4
