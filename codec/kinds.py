@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bitstream import Architecture
-from codec.settings import ModelSettings
-from codec.specs import DualHeadSpec, NetworkSpec
+from bitstream import Architecture, Header, Predictive
+from codec.settings import ModelSettings, PredictiveSettings
+from codec.specs import DualHeadSpec, NetworkSpec, PredictiveSpec
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,16 @@ class Kind:
     coder: str  # module of encoding: plan(settings, geometry, clip_dim, size, warn), encode_frames(task, watcher, warn)
 
 
-KINDS = (Kind(Architecture, DualHeadSpec, ModelSettings, "codec.network.dual_head", "codec.encoding.dual_head"),)
+KINDS = (
+    Kind(Architecture, DualHeadSpec, ModelSettings, "codec.network.dual_head", "codec.encoding.dual_head"),
+    Kind(Predictive, PredictiveSpec, PredictiveSettings, "codec.decoding.predictive", "codec.encoding.predictive.coder"),
+)
 
 
-def parse_architecture(architecture: Any) -> NetworkSpec:
+def parse_header(header: Header) -> NetworkSpec:
     """The spec of whichever network a header describes. Raises ValueError where it describes none."""
-    kind = next(kind for kind in KINDS if kind.architecture is type(architecture))
-    return kind.spec.parse(architecture)
+    kind = next(kind for kind in KINDS if kind.architecture is type(header.architecture))
+    return kind.spec.parse(header.architecture, header.base)
 
 
 def kind_for(model: Any) -> Kind:

@@ -32,6 +32,61 @@ class ModelSettings:
     clip_rank: int = 8  # width of the CLIP head's hidden layer
 
 
+    def check(self) -> None:
+        """Raise ValueError for values out of range and for settings that contradict each other."""
+        if self.embed is not None:
+            parse_embed(self.embed)
+        if self.conv_type[0] not in CONV_TYPES:
+            raise ValueError(
+                f"conv_type (encoder) '{self.conv_type[0]}' is unknown: choose from {', '.join(CONV_TYPES)}"
+            )
+        _check_ranges(
+            ("fc_dim", self.fc_dim, 1, 8192),
+            ("lower_width", self.lower_width, 1, 8192),
+            ("clip_rank", self.clip_rank, 1, 4096),
+            ("head_strd", self.head_strd, 1, 16),
+            ("fc_hw", self.fc_hw, 1, 4095),
+            ("dec_strds", self.dec_strds, 1, 16),
+            ("num_blks (encoder)", self.num_blks[0], 0, 64),
+            ("num_blks (decoder)", self.num_blks[1:], 1, 64),
+            ("ks", self.ks, 0, 63),
+            ("reduce", 1 if self.reduce == -1 else self.reduce, 0.1, 16),
+        )
+        encoder_ks, *decoder_ks = self.ks  # HNeRV's 0 for the encoder stands for 1
+        check_layers(self.conv_type[1], self.act, self.norm, (encoder_ks or 1, *decoder_ks))
+        parse_output(self.out_bias)
+        if self.fc_hw is not None and (self.embed is None or not self.embed.startswith("pe_")):
+            raise ValueError(
+                "fc_hw sizes the stem of a pe embedding, the others have a map of their own: give fc_hw auto"
+            )
+        if self.dec_strds is not None and len(self.num_blks) not in (2, 1 + len(self.dec_strds)):
+            raise ValueError(
+                f"num_blks names {len(self.num_blks) - 1} decoder stages, dec_strds {len(self.dec_strds)}: "
+                "give one number for all, or one for each"
+            )
+
+
+@dataclass(frozen=True)
+class PredictiveSettings:
+    """The network that predicts frames from decoded ones, and how hard its encoder tries."""
+
+    anchor: tuple[int, ...] = (8,)  # frames between anchors, powers of two; of several the best is kept
+    keyint: int = 96  # most frames from one key frame to the next
+    motion_steps: int = 8  # of refinement
+    base: str | None = None  # the file of a base; None: the one that ships
+    clip_rank: int = 8  # width of the CLIP head's hidden layer
+
+    def check(self) -> None:
+        """Raise ValueError for values out of range."""
+        if not self.anchor or not all(1 <= a <= 64 and a & (a - 1) == 0 for a in self.anchor):
+            raise ValueError(f"anchor {'_'.join(map(str, self.anchor))}: give powers of two from 1 to 64")
+        _check_ranges(
+            ("keyint", self.keyint, 1, 10**6),
+            ("motion_steps", self.motion_steps, 0, 100),
+            ("clip_rank", self.clip_rank, 1, 4096),
+        )
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """The overfitting."""
@@ -54,6 +109,8 @@ class TrainSettings:
 class RateSettings:
     """Prune, quantize, and how large the file should be."""
 
+    quality: float | None = None  # 0 to 63, of the predictive network: lambda doubles every 4.5
+    psnr: float | None = None  # target, dB, likewise
     bpp: float | None = None  # target, bits per pixel of the whole file
     size: int | None = None  # target, bytes of the whole file
     prune: float = 0.0  # share of the weights set to zero
@@ -89,7 +146,7 @@ class Settings:
     """All of it, under the name of the preset it started from."""
 
     preset: str = "medium"
-    model: ModelSettings = field(default_factory=ModelSettings)
+    model: ModelSettings | PredictiveSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     rate: RateSettings = field(default_factory=RateSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
@@ -107,10 +164,12 @@ class Settings:
         if {"epochs", "minutes"} <= given.keys():
             raise ValueError("epochs and minutes both set how long training takes: give one of them")
         if any(name in given for name in SIZE_SETTINGS):
-            given = dict.fromkeys(SIZE_SETTINGS) | given
+            given = {n: None for n in SIZE_SETTINGS if any(n in names for names in groups.values())} | given
         changed: dict[str, dict[str, Any]] = {}
         for name, value in given.items():
             group = next((g for g in GROUPS if name in groups[g]), None)
+            if group is None and name in {f.name for kind in MODELS for f in fields(kind)}:
+                raise ValueError(f"{name} is no setting of the network of --preset {self.preset}: choose another preset")
             if group is None:
                 raise TypeError(f"no setting is called '{name}'")
             changed.setdefault(group, {})[name] = value
@@ -121,18 +180,16 @@ class Settings:
     def check(self) -> None:
         """Raise ValueError for values out of range and for settings that contradict each other."""
         model, train, rate, source = self.model, self.train, self.rate, self.source
-        if model.embed is not None:
-            parse_embed(model.embed)
+        model.check()
         parse_schedule(train.lr_type)
         for name, value, allowed in (
             ("loss", train.loss, LOSSES),
             ("optimizer", train.optimizer, OPTIMIZERS),
-            ("conv_type (encoder)", model.conv_type[0], CONV_TYPES),
             ("clip", self.teacher.clip, ("on", "auto", "off")),
         ):
             if value not in allowed:
                 raise ValueError(f"{name} '{value}' is unknown: choose from {', '.join(allowed)}")
-        for name, numbers, low, high in (
+        _check_ranges(
             ("epochs", train.epochs, 1, 10**6),
             ("batch_size", train.batch_size, 1, 10**6),
             ("lr", train.lr, 1e-9, 10.0),
@@ -147,49 +204,39 @@ class Settings:
             ("clip_bits", rate.clip_bits, 1, 8),
             ("prune_at", rate.prune_at, 0, 1),
             ("qat_at", rate.qat_at, 0, 1),
+            ("quality", rate.quality, 0, 63),
+            ("psnr", rate.psnr, 5, 60),
             ("bpp", rate.bpp, 1e-6, 24),
             ("size", rate.size, 1, 2**40),
             ("segment", source.segment, 1, 10**6),
-            ("fc_dim", model.fc_dim, 1, 8192),
-            ("lower_width", model.lower_width, 1, 8192),
-            ("clip_rank", model.clip_rank, 1, 4096),
-            ("head_strd", model.head_strd, 1, 16),
             ("grid", source.grid, 1, 64),
             ("crop_list", source.crop, 1, 2**16),
             ("resize_list", source.resize, 1, 2**14),
-            ("fc_hw", model.fc_hw, 1, 4095),
-            ("dec_strds", model.dec_strds, 1, 16),
-            ("num_blks (encoder)", model.num_blks[0], 0, 64),
-            ("num_blks (decoder)", model.num_blks[1:], 1, 64),
-            ("ks", model.ks, 0, 63),
-            ("reduce", 1 if model.reduce == -1 else model.reduce, 0.1, 16),
-        ):
-            for number in numbers if isinstance(numbers, tuple) else (numbers,):
-                if number is not None and not low <= number <= high:
-                    raise ValueError(f"{name} {number} is out of range: from {low} to {high}")
-        sizes = [n for n, v in zip(SIZE_SETTINGS, (rate.bpp, rate.size, model.fc_dim), strict=True) if v is not None]
+        )
+        values = [getattr(rate, n, None) if n != "fc_dim" else getattr(model, n, None) for n in SIZE_SETTINGS]
+        sizes = [n for n, v in zip(SIZE_SETTINGS, values, strict=True) if v is not None]
         if len(sizes) > 1:
             raise ValueError(f"{' and '.join(sizes)} all set the file's size: give one of them")
-        encoder_ks, *decoder_ks = model.ks  # HNeRV's 0 for the encoder stands for 1
-        check_layers(model.conv_type[1], model.act, model.norm, (encoder_ks or 1, *decoder_ks))
-        parse_output(model.out_bias)
-        if model.fc_hw is not None and (model.embed is None or not model.embed.startswith("pe_")):
-            raise ValueError(
-                "fc_hw sizes the stem of a pe embedding, the others have a map of their own: give fc_hw auto"
-            )
-        if model.dec_strds is not None and len(model.num_blks) not in (2, 1 + len(model.dec_strds)):
-            raise ValueError(
-                f"num_blks names {len(model.num_blks) - 1} decoder stages, dec_strds {len(model.dec_strds)}: "
-                "give one number for all, or one for each"
-            )
+        if isinstance(model, ModelSettings) and {"quality", "psnr"} & set(sizes):
+            raise ValueError(f"{sizes[0]} is of the predictive network: give bpp or size to --preset {self.preset}")
         a, b, c = source.split
         if not 0 < a <= b <= c:
             raise ValueError(f"data_split {a}_{b}_{c} must rise: of every c frames a train, those from b on validate")
 
 
-GROUPS = ("model", "train", "rate", "source", "teacher")
-SIZE_SETTINGS = ("bpp", "size", "fc_dim")  # each alone decides how large the file becomes
+def _check_ranges(*ranges: tuple[str, Any, float, float]) -> None:
+    """Raise ValueError for a number, or one of several, outside its range. (name, value, lowest, highest) each."""
+    for name, numbers, low, high in ranges:
+        for number in numbers if isinstance(numbers, tuple) else (numbers,):
+            if number is not None and not low <= number <= high:
+                raise ValueError(f"{name} {number} is out of range: from {low} to {high}")
 
+
+MODELS = (ModelSettings, PredictiveSettings)
+GROUPS = ("model", "train", "rate", "source", "teacher")
+SIZE_SETTINGS = ("quality", "psnr", "bpp", "size", "fc_dim")  # each alone decides how large the file becomes
+
+QUALITY = 44.0  # of a file, where nothing is asked: about 32 dB on detailed, 38 dB on plain content
 HNERV_MODEL = ModelSettings(
     embed="hnerv_16",
     dec_strds=None,
@@ -215,9 +262,14 @@ REFERENCE_MODEL = ModelSettings(
 )
 
 PRESETS = {
-    "fast": Settings("fast", train=TrainSettings(epochs=110), rate=RateSettings(bpp=0.04)),
-    "medium": Settings("medium", train=TrainSettings(epochs=300), rate=RateSettings(bpp=0.04)),
-    "slow": Settings("slow", train=TrainSettings(epochs=1200), rate=RateSettings(bpp=0.04)),
+    "fast": Settings("fast", model=PredictiveSettings(), rate=RateSettings(quality=QUALITY)),
+    "medium": Settings(
+        "medium", model=PredictiveSettings(anchor=(8, 16), motion_steps=12), rate=RateSettings(quality=QUALITY)
+    ),
+    "slow": Settings(
+        "slow", model=PredictiveSettings(anchor=(4, 8, 16, 32), motion_steps=20), rate=RateSettings(quality=QUALITY)
+    ),
+    "grid": Settings("grid", train=TrainSettings(epochs=110), rate=RateSettings(bpp=0.04)),
     "hnerv": Settings(
         "hnerv",
         model=HNERV_MODEL,

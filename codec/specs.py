@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import Architecture
+from bitstream import Architecture, Predictive
 from codec import patches
 from codec.patches import Grid
 
@@ -256,11 +256,15 @@ class NetworkSpec(Protocol):
     """What is to be known of a network of any kind before it is built."""
 
     @classmethod
-    def parse(cls, architecture: Any) -> NetworkSpec:
-        """From the header's record of this kind. Raises ValueError where it describes no network."""
+    def parse(cls, architecture: Any, base: bytes) -> NetworkSpec:
+        """From the header's record of this kind and its base. Raises ValueError where they describe no network."""
 
     def architecture(self) -> Any:
         """Inverse of `parse`."""
+
+    @property
+    def base(self) -> bytes:
+        """The digest of the base that it is; empty: it has none."""
 
     @property
     def clip_dim(self) -> int:
@@ -274,6 +278,41 @@ class NetworkSpec(Protocol):
 
     def values_of_a_frame(self, geometry: Geometry) -> int:
         """Values in the largest map, of all that a frame is computed from."""
+
+
+@dataclass(frozen=True)
+class PredictiveSpec:
+    """The network that predicts frames from decoded ones, by the base that it is. See network/predictive/."""
+
+    base: bytes  # the digest of its base
+    clip_dim: int  # width of the CLIP head's output, 0 for no CLIP head
+    clip_rank: int  # width of its hidden layer
+
+    @classmethod
+    def parse(cls, architecture: Predictive, base: bytes) -> PredictiveSpec:
+        """From the header's record. Raises ValueError where it describes no network."""
+        if bool(architecture.clip_dim) != bool(architecture.clip_rank):
+            raise ValueError("clip_dim and clip_rank: one is 0, the other is not")
+        return cls(base, architecture.clip_dim, architecture.clip_rank)
+
+    def architecture(self) -> Predictive:
+        """Inverse of `parse`."""
+        return Predictive(clip_dim=self.clip_dim, clip_rank=self.clip_rank)
+
+    def largest_map(self, geometry: Geometry) -> int:
+        """The two references of a frame side by side."""
+        return 6 * _padded(geometry.height) * _padded(geometry.width)
+
+    def values_of_a_frame(self, geometry: Geometry) -> int:
+        return self.largest_map(geometry) // 3
+
+    def operations(self, geometry: Geometry) -> int:
+        """Multiplications to decode a frame, of the widths that bases have; its chain takes as many for each of its."""
+        return 7000 * _padded(geometry.height) * _padded(geometry.width)
+
+
+def _padded(side: int) -> int:
+    return -(-side // 32) * 32
 
 
 @dataclass(frozen=True)
@@ -299,11 +338,13 @@ class DualHeadSpec:
     clip_dim: int  # width of the CLIP head's output, 0 for no CLIP head
     clip_rank: int  # width of its hidden layer
 
+    base: ClassVar = b""  # it is trained from nothing
+
     def __post_init__(self) -> None:
         check_layers(self.conv_type, self.act, self.norm, self.ks)
 
     @classmethod
-    def parse(cls, architecture: Architecture) -> DualHeadSpec:
+    def parse(cls, architecture: Architecture, base: bytes = b"") -> DualHeadSpec:
         """From the header's record. Raises ValueError where it describes no network."""
         fields = {name: getattr(architecture, name) for name in cls.__dataclass_fields__}
         fields |= {"embed": parse_embed(architecture.embed), "out_bias": parse_output(architecture.out_bias)}

@@ -265,12 +265,14 @@ def motion_rows(stage: int, before: NDArray[np.int64], spread: NDArray[np.int64]
     return MOTION_ROWS[stage, previous, np.searchsorted(SPREAD_CLASSES, spread, side="right")]
 
 
-# Rows by stage, class of what is coded before at the cell, class of the spread.
-MOTION_ROWS = np.clip(
-    14
-    + np.array([24, 0, -2, -4, -6])[:, None, None]
-    + np.array([0, 8, 16])[None, :, None]
-    + 4 * np.arange(8)[None, None],
-    1,
-    60,
-).astype(np.uint8)
+# Rows by stage, class of what is coded before at the cell, class of the spread; fitted to motion of training clips.
+MOTION_ROWS = np.array(
+    [
+        [[15, 42, 46, 50, 54, 58, 60, 60], [40, 50, 54, 58, 60, 60, 60, 60], [56, 58, 60, 60, 60, 60, 60, 60]],
+        [[2, 13, 17, 21, 21, 27, 27, 43], [22, 26, 30, 34, 42, 42, 48, 55], [53, 44, 44, 44, 45, 50, 53, 59]],
+        [[4, 13, 17, 18, 21, 25, 26, 40], [31, 32, 32, 33, 36, 42, 45, 53], [45, 43, 43, 44, 44, 46, 50, 59]],
+        [[2, 13, 16, 19, 22, 24, 27, 41], [30, 30, 31, 35, 37, 40, 44, 52], [41, 41, 41, 41, 42, 44, 49, 57]],
+        [[1, 12, 16, 18, 20, 22, 26, 42], [26, 27, 29, 32, 35, 40, 44, 52], [32, 32, 33, 38, 39, 43, 46, 56]],
+    ],
+    np.uint8,
+)

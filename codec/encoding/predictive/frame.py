@@ -21,27 +21,24 @@ from codec.network.predictive.transform import BLOCK
 from codec.rate.records import FrameCoder, Symbols
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """What came of a frame."""
 
     coded: CodedFrame
     shown: NDArray[np.uint8]  # RGB [H, W, 3], as decoded
-    motion: NDArray[np.int16]  # [references, 2, rows, columns]
+    motion: Integers  # [references, 2, rows, columns]
+    trunk: Tensor  # features [C, H/8, W/8]: what a CLIP head sees
     bits: dict[str, float]  # ideal, by part
     error: float  # mean squared, of the decoded frame
-    predicted_error: float  # of its prediction alone
 
 
 class FrameEncoder:
     """Encodes frames of one size with a base."""
 
-    def __init__(
-        self, network: PredictiveNetwork, analysis: Analysis, search_settings: SearchSettings = SearchSettings()
-    ) -> None:
-        self.network, self.analysis = network, analysis
+    def __init__(self, network: PredictiveNetwork, analysis: Analysis, settings: SearchSettings) -> None:
+        self.network, self.analysis, self.settings = network, analysis, settings
         self.coder = FrameCoder(network)
-        self.search_settings = search_settings
 
     @torch.inference_mode()
     def encode(
@@ -52,41 +49,28 @@ class FrameEncoder:
         quality: int,
         flows: Flows,
     ) -> Encoded:
-        """references: decoded frames by number, none for a key frame."""
+        """A frame, RGB [H, W, 3]. references: decoded frames by number, none for a key frame."""
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
-        empty = empty_symbols(net, height, width, len(references))
-        ratio, motion = None, empty.motion
-        if predicted:
-            ways = [r - number for r in references]
-            ratio = ways[-1] / ways[0]
+        ways = [r - number for r in references]
+        ratio = ways[-1] / ways[0] if ways else None
+        motion = empty_symbols(net, height, width, len(references)).motion
+        shown = moved = None
+        if ratio is not None:
+            planes = [luma(r) for r in references.values()]
             starts = [[flows.between(number, r)] for r in references]
-            motion = search(
-                luma(frame),
-                [luma(r) for r in references.values()],
-                starts,
-                ratio,
-                lagrangian(quality),
-                self.search_settings,
-            )
+            motion = search(luma(frame), planes, starts, ratio, lagrangian(quality), self.settings)
+            shown = torch.stack([_planes(r) for r in references.values()])[None]
+            moved = torch.from_numpy(motion)[None]
         q = torch.tensor([float(quality)])
         pixels = F.pixel_unshuffle(pad(_planes(frame)[None].float()), BLOCK)
-        shown = torch.stack([_planes(r) for r in references.values()])[None] if predicted else None
-        prediction = predict(net, shown, torch.from_numpy(motion)[None] if predicted else None, 1, height, width)
-        hyper, residuals = self._quantized(pixels, prediction, q, predicted)
-        symbols = Symbols(motion, hyper, residuals)
+        prediction = predict(net, shown, moved, 1, height, width)
+        symbols = Symbols(motion, *self._quantized(pixels, prediction, q, predicted))
         record, kept, bits = self.coder.write(symbols, quality, ratio)
-        output, _ = reconstruct(net, [kept], prediction, q, predicted, height, width)
+        output, trunk = reconstruct(net, [kept], prediction, q, predicted, height, width)
         decoded = output[0].permute(1, 2, 0).contiguous().numpy()
-        own = F.pixel_shuffle(prediction[0], BLOCK)[0, :, :height, :width]
-        return Encoded(
-            CodedFrame(number, tuple(references), quality, symbols.flags, record),
-            decoded,
-            kept.motion,
-            bits,
-            _mse(decoded, frame),
-            float((own - _planes(frame)).square().mean()),
-        )
+        coded = CodedFrame(number, tuple(references), quality, symbols.flags, record)
+        return Encoded(coded, decoded, kept.motion, trunk[0], bits, _mse(decoded, frame))
 
     def _quantized(
         self, pixels: Tensor, prediction: tuple[Tensor, Tensor], quality: Tensor, predicted: bool

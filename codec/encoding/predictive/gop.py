@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstream import MAX_DEPTH, QUALITIES
+
+# Quality indices below the key frame, for anchors and the levels between them: a bit in a frame that others are made
+# from improves all of those (measured: docs/log.md).
+DROPS = (4, 8, 12, 15, 18, 21, 24)
+CUT_CHANGE = 12.0  # mean absolute difference that a cut has at least, of 0..255, on pictures of 32 pixels' height
+CUT_RATIO = 4.0  # and how often as large as its neighbours' differences
 
 
 @dataclass(frozen=True)
 class GopSettings:
-    """The structure of a segment."""
+    """The structure of a segment. Raises ValueError for chains of references longer than a reader takes."""
 
     anchor: int = 8  # frames between anchors, a power of two
     keyint: int = 96  # most frames from one key frame to the next
-    drops: tuple[float, ...] = (7, 11, 14, 17, 20)  # quality indices below the key frame: anchors, then by level
+
+    @property
+    def reach(self) -> int:
+        """Most frames from one key frame to the next whose chains a reader takes."""
+        halvings = self.anchor.bit_length() - 1
+        return self.anchor * (MAX_DEPTH - 1 - halvings) + 1
+
+    def quality(self, quality: float, planned: Planned) -> int:
+        """Quality index of a frame, in a segment of a real-valued one: the mean over frames is as asked."""
+        drop = DROPS[planned.level - 1] if planned.level else 0
+        dither = (planned.number * 0.6180339887498949) % 1.0  # evenly spread, whatever the structure
+        return int(np.clip(np.floor(quality - drop + dither), 0, QUALITIES - 1))
 
 
 @dataclass(frozen=True)
@@ -23,18 +47,18 @@ class Planned:
     level: int  # 0 key frames, 1 anchors, 2.. halving the gaps
 
 
-def plan(frames: int, settings: GopSettings, cuts: tuple[int, ...] = ()) -> list[list[Planned]]:
+def order(frames: int, settings: GopSettings, cuts: Sequence[int] = ()) -> list[list[Planned]]:
     """Frames 0..frames-1 in coding order, in groups whose frames do not refer to each other.
 
     cuts: first frames of scenes, which become key frames.
     """
-    keys = {0, *cuts}
-    order: list[list[Planned]] = []
-    starts = sorted(keys)
+    groups: list[list[Planned]] = []
+    starts = sorted({0, *cuts})
+    longest = min(settings.keyint, settings.reach)
     for start, stop in zip(starts, [*starts[1:], frames], strict=True):
-        for first in range(start, stop, settings.keyint):
-            order += _scene(first, min(first + settings.keyint, stop), settings.anchor)
-    return order
+        for first in range(start, stop, longest):
+            groups += _scene(first, min(first + longest, stop), settings.anchor)
+    return groups
 
 
 def _scene(start: int, stop: int, anchor: int) -> list[list[Planned]]:
@@ -46,8 +70,24 @@ def _scene(start: int, stop: int, anchor: int) -> list[list[Planned]]:
         groups.append([Planned(right, (left,), 1)])
         spans, level = [(left, right)], 2
         while spans := [(a, b) for a, b in spans if b - a > 1]:
-            middles = [(a, (a + b) // 2, b) for a, b in spans]
-            groups.append([Planned(m, (a, b), level) for a, m, b in middles])
-            spans, level = [s for a, m, b in middles for s in ((a, m), (m, b))], level + 1
+            groups.append([Planned((a + b) // 2, (a, b), level) for a, b in spans])
+            spans, level = [s for a, b in spans for s in ((a, (a + b) // 2), ((a + b) // 2, b))], level + 1
         left = right
     return groups
+
+
+def scene_cuts(planes: Sequence[NDArray[np.float32]]) -> tuple[int, ...]:
+    """Frames that begin a scene: they differ from the one before far more than frames around them do.
+
+    planes: luma, float32 [H, W] each.
+    """
+    height, width = planes[0].shape
+    size = (max(1, min(width, round(32 * width / height))), min(32, height))
+    small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in planes]
+    changes = np.array([0.0] + [float(np.abs(a - b).mean()) for a, b in zip(small, small[1:], strict=False)])
+    found = []
+    for t in np.flatnonzero(changes > CUT_CHANGE):
+        near = np.concatenate((changes[max(1, t - 3) : t], changes[t + 1 : t + 4]))
+        if not len(near) or changes[t] > CUT_RATIO * np.median(near):
+            found.append(int(t))
+    return tuple(found)

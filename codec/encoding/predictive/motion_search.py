@@ -35,6 +35,7 @@ class SearchSettings:
     steps: int = 8  # of Gauss-Newton
     smoothness: float = 1.0  # bits that a quarter pixel of difference to the neighbours counts as
     largest_step: float = 4.0  # quarter pixels
+    trust: float = 1.0  # of the quadratic model, where vectors are rounded
     change: float = 4.0  # bits that a vector unlike the best so far is taken to cost
     rounds: tuple[float, ...] = (8, 4, 2, 1)  # pixels tried around the best candidates
 
@@ -186,7 +187,7 @@ def search(
             move = np.stack(((c * ry - b * rx) / determinant, (a * rx - b * ry) / determinant))
             fields[k] = field + np.clip(move, -settings.largest_step, settings.largest_step)
     wanted = np.clip(np.stack(fields), -LARGEST_MOTION, LARGEST_MOTION)
-    return _rounded(wanted, [tuple(share * share * lagrangian * h for h in hs) for hs in hessians], ratio)
+    return _rounded(wanted, [tuple(settings.trust * share * share * lagrangian * h for h in hs) for hs in hessians], ratio)
 
 
 def _near(f: Plane) -> Plane:

@@ -1,0 +1,158 @@
+"""The kind `predictive` as a decoder runs it: frames on demand, each from the frames it refers to.
+
+Only the chain of a wanted frame is read, parsed and computed; frames that do not refer to each other go through the
+network as one batch; the newest decoded frames are kept, since others will refer to them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from bitstream import CodedFrame, FrameSegment
+from codec.network.predictive.frames import empty_symbols, predict, reconstruct
+from codec.network.predictive.head import ClipHead, load_head
+from codec.network.predictive.network import PredictiveNetwork
+from codec.network.predictive.store import find, load_network
+from codec.network.predictive.symbols import Symbols
+from codec.rate.records import FrameCoder
+from codec.specs import Geometry, PredictiveSpec
+
+FRAMES_KEPT = 40  # more than any chain of references is long
+TOGETHER = 8  # frames in one batch
+
+
+@lru_cache(2)
+def _base(digest: bytes, device: torch.device, dtype: torch.dtype) -> tuple[PredictiveNetwork, FrameCoder]:
+    """A base, and the coder of its records. Raises MissingBase."""
+    with torch.inference_mode(False):
+        network = load_network(find(digest))
+        return network.to(device).eval().cast(dtype), FrameCoder(network)
+
+
+def load(
+    spec: PredictiveSpec, geometry: Geometry, segment: FrameSegment, device: torch.device, dtype: torch.dtype
+) -> PredictiveDecoder:
+    """A segment, ready to decode. Raises MissingBase, and MalformedChunk for a head of another shape."""
+    network, coder = _base(spec.base, device, dtype)
+    head = load_head(segment.weights(), spec, network.shape.features)
+    return PredictiveDecoder(network, coder, head, geometry, segment, device)
+
+
+def stored_values(spec: PredictiveSpec, geometry: Geometry) -> int:
+    """Integers that one frame holds at most: what is in memory at once."""
+    return spec.values_of_a_frame(geometry)
+
+
+class PredictiveDecoder:
+    """The frames of one segment. See `codec.network.interface.Network`."""
+
+    def __init__(
+        self,
+        network: PredictiveNetwork,
+        coder: FrameCoder,
+        head: ClipHead | None,
+        geometry: Geometry,
+        segment: FrameSegment,
+        device: torch.device,
+    ) -> None:
+        self._network, self._coder, self._segment = network, coder, segment
+        self._head = None if head is None else head.to(device)
+        self._geometry, self._device = geometry, device
+        self._place_of = {frame.number: place for place, frame in enumerate(segment.table.frames)}
+        self._shown: OrderedDict[int, Tensor] = OrderedDict()  # uint8 [3, H, W], by number
+        self._features: dict[int, Tensor] = {}  # [patches, C] of the frames asked for
+
+    @property
+    def geometry(self) -> Geometry:
+        return self._geometry
+
+    def references(self, t: int) -> tuple[int, ...]:
+        """The frames that frame t is made from, which are decoded before it."""
+        return self._segment.table.frames[self._place_of[t]].references
+
+    @torch.inference_mode()
+    def frames(self, t: Tensor) -> Tensor:
+        """Frame numbers int64 [B] -> uint8 [B, height, width, 3]."""
+        found = self._decoded(t.tolist())
+        return torch.stack([found[n] for n in t.tolist()]).permute(0, 2, 3, 1)
+
+    def patch(self, t: Tensor, row: int, column: int) -> Tensor:
+        """One patch of frames int64 [B] -> uint8 [B, h, w, 3], real pixels only; their whole chains are decoded."""
+        y, x = self._geometry.spans(row, column)
+        return self.frames(t)[:, slice(*y), slice(*x)]
+
+    @torch.inference_mode()
+    def features(self, t: Tensor) -> Tensor:
+        """Frame numbers int64 [B] -> float32 [B, patches, D], of unit length. ValueError where it has none."""
+        if self._head is None:
+            raise ValueError("this segment holds no features")
+        pooled = []
+        for n in t.tolist():
+            if n not in self._features:
+                self._shown.pop(n, None)
+                self._decoded([n], pool=True)
+            pooled.append(self._features.pop(n))
+        return self._head(torch.stack(pooled))
+
+    def _decoded(self, numbers: Sequence[int], pool: bool = False) -> dict[int, Tensor]:
+        """The frames asked for, uint8 [3, H, W] each, with whatever of their chains is not at hand decoded first."""
+        table = self._segment.table.frames
+        wanted = {n: self._shown[n] for n in numbers if n in self._shown}
+        missing: set[int] = set()
+        waiting = [n for n in numbers if n not in wanted]
+        while waiting:
+            n = waiting.pop()
+            if n not in missing and n not in self._shown:
+                missing.add(n)
+                waiting += table[self._place_of[n]].references
+        depth: dict[int, int] = {}
+        for place in sorted(self._place_of[n] for n in missing):
+            frame = table[place]
+            depth[frame.number] = 1 + max((depth.get(r, 0) for r in frame.references), default=0)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for n, d in depth.items():
+            groups.setdefault((d, len(table[self._place_of[n]].references)), []).append(n)
+        have = dict(self._shown)
+        for (_, count), group in sorted(groups.items()):
+            for first in range(0, len(group), TOGETHER):
+                have |= self._batch(group[first : first + TOGETHER], count, have, pool and first == 0)
+        for n in numbers:
+            wanted.setdefault(n, have[n])
+        for n in (*missing, *numbers):
+            self._shown[n] = have[n]
+            self._shown.move_to_end(n)
+        while len(self._shown) > FRAMES_KEPT:
+            self._shown.popitem(last=False)
+        return wanted
+
+    def _batch(self, numbers: list[int], references: int, have: dict[int, Tensor], pool: bool) -> dict[int, Tensor]:
+        """Frames of the same number of references, all of them at hand."""
+        height, width = self._geometry.height, self._geometry.width
+        coded = [self._segment.record(self._place_of[n]) for n in numbers]
+        symbols = [self._parsed(frame) for frame in coded]
+        quality = torch.tensor([float(frame.quality) for frame in coded], device=self._device)
+        shown = motion = None
+        if references:
+            shown = torch.stack([torch.stack([have[r] for r in frame.references]) for frame in coded])
+            motion = torch.stack([torch.from_numpy(s.motion) for s in symbols]).to(self._device)
+        prediction = predict(self._network, shown, motion, len(numbers), height, width)
+        frames, trunk = reconstruct(self._network, symbols, prediction, quality, bool(references), height, width)
+        if self._head is not None:
+            self._features |= dict(zip(numbers, self._head.pool(trunk, self._geometry), strict=True))
+        return dict(zip(numbers, frames, strict=True))
+
+    def _parsed(self, frame: CodedFrame) -> Symbols:
+        height, width = self._geometry.height, self._geometry.width
+        ways = [r - frame.number for r in frame.references]
+        where = f"frame {self._segment.start + frame.number}"
+        empty = empty_symbols(self._network, height, width, len(ways))
+        ratio = ways[-1] / ways[0] if ways else None
+        return self._coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where)
+
+
+
