@@ -5,6 +5,7 @@ CodecError
 ├── OutputError      a result cannot be written where asked
 ├── TeacherError     the CLIP teacher or its weights cannot be had
 ├── DeviceError      the device asked for is not there
+├── BaseError        a base network, or what one is trained on, is missing or damaged
 ├── EncodeError      settings do not fit the source, or what was coded does not decode to itself
 ├── CheckpointError  what an interrupted encode left cannot be gone on from
 └── DecodeError      a file does not hold what was asked for
@@ -31,6 +32,10 @@ class TeacherError(CodecError):
 
 class DeviceError(CodecError):
     """The device asked for is not there."""
+
+
+class BaseError(CodecError):
+    """A base network, or what one is trained on, is missing, damaged or of another shape."""
 
 
 class EncodeError(CodecError):

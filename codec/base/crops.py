@@ -1,27 +1,40 @@
-"""Training data of a base, prepared once: crops of frames beside what motion makes of coded references.
+"""Prepared crops: what a training reads instead of videos, made once.
 
-A crop of a predicted frame holds nine planes: the frame, and its two references as a coder left them, moved to it by
-the motion that an encoder would send. A crop of a key frame holds the frame alone.
+A folder holds, for crops of S x S pixels,
+    key.npy        uint8 [N, 3, S, S]    frames, coded without references
+    predicted.npy  uint8 [M, 9, S, S]    frames, and their two references moved to them: see `references.Sample`
+    quality.npy    float32 [M]           highest quality index that each is trained at
+    spread.npy     float32 [M]           how far below that
+    crops.json     what they were made of
 """
 
 from __future__ import annotations
 
-import io
 import json
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
-import av
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from codec.network.predictive.motion import UNITS, motion_size, warp
+from codec.atomic import atomic_output
+from codec.base.corpus import Corpus, Item
+from codec.base.references import Coder, Frame, Planes, to_planes
+from codec.errors import BaseError
+from codec.network.predictive.network import CELL
+from codec.video import frames as read_frames
 
-Frames = Sequence[NDArray[np.uint8]]  # RGB [H, W, 3] each
+TRAINING, HELD = "train", "held"  # the two parts of a prepared folder
+FILES = "*.[jn][sp][oy]*"  # .json and .npy: what a folder of crops holds
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -29,131 +42,167 @@ class CropSettings:
     """Which crops, and how many."""
 
     size: int = 192  # pixels along each side
-    triplets: int = 16  # target frames with references, for each clip
-    places: int = 3  # crops of each
-    keys: int = 8  # crops of key frames for each clip
+    places: int = 3  # crops of each predicted frame
+    keys: int = 8  # crops of key frames, of each clip
     photo_crops: int = 4  # of each photograph
-    crfs: tuple[int, ...] = (20, 26, 32, 38)  # of the coder that made the references
+    frames: int = 48  # most of a clip
     seed: int = 1
 
-
-# (frames back to the first reference, frames on to the second; 0 for none): share of the targets
-DISTANCES = {
-    (1, 1): 0.27, (2, 2): 0.19, (4, 4): 0.12, (8, 8): 0.06,
-    (1, 0): 0.06, (2, 0): 0.04, (4, 0): 0.08, (8, 0): 0.12, (16, 0): 0.06,
-}  # fmt: skip
+    def __post_init__(self) -> None:
+        if self.size < CELL or self.size % CELL:
+            raise BaseError(f"crops of {self.size} pixels do not fit the network: give a multiple of {CELL}")
 
 
-def prepare(
-    clips: Sequence[Path], photos: Sequence[Path], out: Path, settings: CropSettings, say: Callable[[str], None] = print
-) -> None:
-    """Write key.npy uint8 [N, 3, S, S], predicted.npy uint8 [M, 9, S, S] and crf.npy uint8 [M] into `out`."""
-    rng = np.random.default_rng(settings.seed)
-    keys: list[NDArray[np.uint8]] = []
-    crfs: list[int] = []
-    out.mkdir(parents=True, exist_ok=True)
-    raw = out / "predicted.raw"
-    with raw.open("wb") as file:
-        for number, path in enumerate(clips):
-            frames = _read(path)
-            if min(frames[0].shape[:2]) < settings.size:
-                say(f"{path.name}: smaller than a crop, left out")
-                continue
-            for _ in range(settings.keys):
-                keys.append(_cut(_planes(frames[rng.integers(len(frames))]), settings.size, rng))
-            coded = [code(frames, crf) for crf in settings.crfs]
-            for _ in range(settings.triplets):
-                which = int(rng.integers(len(coded)))
-                if (planes := _moved(frames, coded[which], rng)) is None:
-                    continue
-                for _ in range(settings.places):
-                    file.write(_cut(planes, settings.size, rng).tobytes())
-                    crfs.append(settings.crfs[which])
-            say(f"{number + 1}/{len(clips)} {path.name}: {len(crfs)} crops")
-    for path in photos:
-        photo = np.asarray(Image.open(path).convert("RGB"))
-        if min(photo.shape[:2]) >= settings.size:
-            keys += [_cut(_planes(photo), settings.size, rng) for _ in range(settings.photo_crops)]
-    shape = (len(crfs), 9, settings.size, settings.size)
-    np.save(out / "predicted.npy", np.memmap(raw, np.uint8, "r", shape=shape))
-    raw.unlink()
-    np.save(out / "key.npy", np.stack(keys))
-    np.save(out / "crf.npy", np.asarray(crfs, np.uint8))
-    (out / "crops.json").write_text(
-        json.dumps(asdict(settings) | {"clips": [p.name for p in clips], "photos": [p.name for p in photos]}, indent=1)
-    )
+@dataclass(frozen=True)
+class Crops:
+    """The crops of one folder."""
+
+    key: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+    quality: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    about: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        return self.key.shape[-1]
 
 
-def code(frames: Frames, crf: int, preset: str = "superfast") -> list[NDArray[np.uint8]]:
-    """Frames as x265 leaves them at a constant rate factor."""
-    file = io.BytesIO()
-    height, width = (side - side % 2 for side in frames[0].shape[:2])
-    with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream("libx265", rate=25)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": str(crf), "preset": preset, "x265-params": "log-level=none:pools=none"}
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    file.seek(0)
-    with av.open(file) as container:
-        coded = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
-    pad = ((0, frames[0].shape[0] - height), (0, frames[0].shape[1] - width), (0, 0))
-    return [np.pad(frame, pad, mode="edge") for frame in coded]
+def prepare(corpus: Corpus, out: Path, coder: Coder, settings: CropSettings, say: Say, force: bool = False) -> None:
+    """Write the crops of a corpus: out/train, and out/held of the clips held back. What is there already stays.
 
-
-def flow_motion(target: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Motion of a frame to a reference, RGB [H, W, 3] both, by optical flow averaged over the cells: [2, rows, columns].
-
-    DIS flow (Kroeger et al., 2016). In quarter pixels, (y, x).
+    The same corpus, coder and settings give the same files, and a clip's crops do not depend on the other clips. An
+    interrupt leaves whole folders or none. Raises BaseError, OutputError, VideoError.
     """
-    grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in (target, reference)]
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
-    rows, columns = motion_size(*target.shape[:2])
-    padded = np.pad(flow, ((0, rows * 16 - flow.shape[0]), (0, columns * 16 - flow.shape[1]), (0, 0)), mode="edge")
-    cells = padded.reshape(rows, 16, columns, 16, 2).mean((1, 3))
-    motion: NDArray[np.int16] = np.rint(cells[..., ::-1] * UNITS).astype(np.int16).transpose(2, 0, 1)
-    return motion
+    out.mkdir(parents=True, exist_ok=True)
+    for part, clips, photos in ((TRAINING, corpus.clips, corpus.photos), (HELD, corpus.held, ())):
+        if not clips:
+            say(f"{part}: no clips of its own")
+            continue
+        about = _about(clips, photos, coder, settings)
+        if (out / part).is_dir() and not force:
+            if open_crops(out / part).about["made_of"] != about["made_of"]:
+                raise BaseError(f"{out / part} was prepared of other things: choose a new folder, or --force")
+            say(f"{part}: prepared already")
+            continue
+        say(f"{part}: {len(clips)} clips, {len(photos)} photographs")
+        with atomic_output(out / part, force, FILES) as folder:
+            _write(folder, clips, photos, coder, settings, about, say)
 
 
-def _moved(frames: Frames, coded: Frames, rng: np.random.Generator) -> NDArray[np.uint8] | None:
-    """The planes of one predicted frame and its moved references: uint8 [9, H, W]; None where the clip is too short."""
-    (back, on) = list(DISTANCES)[rng.choice(len(DISTANCES), p=np.fromiter(DISTANCES.values(), float))]
-    if len(frames) <= back + on:
-        return None
-    t = int(rng.integers(back, len(frames) - on))
-    moved = []
-    for reference in [coded[t - back]] + ([coded[t + on]] if on else []):
-        motion = torch.from_numpy(flow_motion(frames[t], reference))[None]
-        pixels = torch.from_numpy(_planes(reference))[None].float()
-        moved.append(warp(pixels, motion)[0].round().clamp(0, 255).byte().numpy())
-    return np.concatenate([_planes(frames[t]), moved[0], moved[-1]])
+def open_crops(folder: Path) -> Crops:
+    """Prepared crops, read from disk as they are asked for. Raises BaseError."""
+    try:
+        about = json.loads((folder / "crops.json").read_text())
+        key, predicted = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("key", "predicted"))
+        quality, spread = (np.load(folder / f"{n}.npy") for n in ("quality", "spread"))
+    except (OSError, ValueError) as error:
+        raise BaseError(f"{folder} does not hold prepared crops ({error}): python -m codec.base prepare") from error
+    size = key.shape[-1]
+    fits = key.shape[1:] == (3, size, size) and predicted.shape[1:] == (9, size, size)
+    if not fits or not len(predicted) == len(quality) == len(spread) or not len(key) or not len(predicted):
+        raise BaseError(f"{folder}: its files do not belong together, or there are no crops; prepare it anew")
+    return Crops(key, predicted, quality, spread, about)
 
 
-def _read(path: Path) -> list[NDArray[np.uint8]]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+def _about(clips: Sequence[Item], photos: Sequence[Item], coder: Coder, settings: CropSettings) -> dict[str, Any]:
+    names = {"clips": [c.path.name for c in clips], "photos": [p.path.name for p in photos]}
+    made_of = json.loads(json.dumps({"settings": asdict(settings), **coder.about(), **names}))
+    licences = {
+        kind: dict(sorted(Counter(item.licence for item in items).items()))
+        for kind, items in (("clips", clips), ("photos", photos))
+    }
+    credits = sorted({item.attribution for item in (*clips, *photos) if "BY" in item.licence})
+    return {"made_of": made_of, "licences": licences, "attributions": credits}
 
 
-def _planes(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[H, W, 3] -> [3, H, W]."""
-    return np.ascontiguousarray(frame.transpose(2, 0, 1))
+def _write(
+    folder: Path,
+    clips: Sequence[Item],
+    photos: Sequence[Item],
+    coder: Coder,
+    settings: CropSettings,
+    about: dict[str, Any],
+    say: Say,
+) -> None:
+    size = settings.size
+    quality: list[float] = []
+    spread: list[float] = []
+    with _Stack(folder / "key.npy", (3, size, size)) as keys, _Stack(folder / "predicted.npy", (9, size, size)) as seen:
+        with _one_thread():
+            for number, item in enumerate(clips):
+                rng = _rng(settings.seed, item)
+                frames = list(islice(read_frames(item.path), settings.frames))
+                if min(frames[0].shape[:2]) < size:
+                    say(f"{item.path.name}: smaller than a crop, left out")
+                    continue
+                for _ in range(settings.keys):
+                    keys.add(_cut(to_planes(frames[rng.integers(len(frames))]), size, rng))
+                for sample in coder.samples(frames, rng):
+                    for _ in range(settings.places):
+                        seen.add(_cut(sample.planes, size, rng))
+                        quality.append(sample.quality)
+                        spread.append(sample.spread)
+                say(f"{number + 1}/{len(clips)} {item.path.name}: {seen.count} crops")
+        for item in photos:
+            rng, photo = _rng(settings.seed, item), _photo(item.path)
+            if min(photo.shape[:2]) >= size:
+                for _ in range(settings.photo_crops):
+                    keys.add(_cut(to_planes(photo), size, rng))
+        if not seen.count or not keys.count:
+            raise BaseError(f"no clip of {size}x{size} pixels and two frames or more: nothing to train on")
+    np.save(folder / "quality.npy", np.asarray(quality, np.float32))
+    np.save(folder / "spread.npy", np.asarray(spread, np.float32))
+    (folder / "crops.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
-def _cut(planes: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+class _Stack:
+    """An .npy file that grows: crops are appended, their number stands in the header at the end."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.count, self._shape = 0, shape
+        self._file: BinaryIO = path.open("wb")
+
+    def __enter__(self) -> _Stack:
+        self._header()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._file:
+            self._file.seek(0)
+            self._header()  # of the same length: numpy leaves room for the first axis to grow
+
+    def add(self, crop: Planes) -> None:
+        self._file.write(np.ascontiguousarray(crop).tobytes())
+        self.count += 1
+
+    def _header(self) -> None:
+        shape = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, shape)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV's optical flow depends on the number of threads; prepared crops shall not."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _rng(seed: int, item: Item) -> np.random.Generator:
+    return np.random.default_rng((seed, zlib.crc32(item.path.name.encode())))
+
+
+def _photo(path: Path) -> Frame:
+    try:
+        return np.asarray(Image.open(path).convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BaseError(f"cannot read the photograph {path}: {error}") from error
+
+
+def _cut(planes: Planes, size: int, rng: np.random.Generator) -> Planes:
     y, x = (int(rng.integers(side - size + 1)) for side in planes.shape[1:])
     return planes[:, y : y + size, x : x + size]
-
-
-def licensed(corpus: Path) -> Iterator[Path]:
-    """Clips and photographs of a corpus folder but those under share-alike licences, by its CORPUS.md."""
-    listed = {}
-    for line in (corpus / "CORPUS.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.split("|")]
-        if len(cells) > 3:
-            listed[cells[1]] = line
-    for path in sorted([*(corpus / "clips").iterdir(), *(corpus / "photos").iterdir()]):
-        line = listed.get(path.stem) or listed.get(path.name)
-        if line is not None and "BY-SA" not in line:
-            yield path

@@ -1,264 +1,217 @@
-"""Training of a base: R + lambda D over crops of key and predicted frames, every quality index at once."""
+"""Training of a base: key frames and predicted frames of every quality index, from a checkpoint on if there is one."""
 
 from __future__ import annotations
 
+import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from codec.encoding.predictive.analysis import Analysis
-from codec.network.predictive.network import LEVEL, PredictiveNetwork, Shape
-from codec.network.predictive.quality import OCTAVE, QUALITIES, lagrangian
-from codec.network.predictive.scales import LARGEST_SYMBOL, ste_round
-from codec.network.predictive.transform import BLOCK
-from codec.training.optim import Muon
+from codec.base.batches import Batches
+from codec.base.crops import Crops, Say
+from codec.base.evaluate import evaluate, scores
+from codec.base.losses import loss_of
+from codec.base.model import Codec, read_weights
+from codec.base.optimisers import move, optimisers
+from codec.errors import BaseError, CheckpointError
+from codec.network.backend import pick_dtype
+from codec.network.predictive.base_file import load_part
+from codec.network.predictive.network import Shape
+from codec.network.predictive.store import digest_of
+from codec.training import checkpoint
+from codec.training.interrupts import deferred_interrupts
+from codec.training.optim import optimizer_tensors, restore_optimizers
+
+CPU, DEFAULT_SHAPE = torch.device("cpu"), Shape()
+STATE, LOG = "state.safetensors", "log.jsonl"
+CHECKPOINT_SECONDS, EVALUATION_SECONDS = 60.0, 300.0
+DECAY = 0.9997  # of the moving average of the weights, which is what ships
+DECAY_START = 20  # steps after which the average is one of half of all steps so far
 
 
 @dataclass(frozen=True)
 class BaseSettings:
-    """One training run."""
+    """One training."""
 
     minutes: float = 60.0
+    steps: int | None = None  # instead of minutes: the same result on a machine of any speed
     batch: int = 8
     key_share: float = 0.3  # of the steps
-    prediction_weight: float = 0.5  # of lambda x the prediction's own error
-    muon_lr: float = 8e-3
-    adam_lr: float = 1.5e-3
-    warmup: float = 0.02  # share of the run
-    decay: float = 0.9997  # of the moving average of the weights
+    rate: float = 1.0  # of the peak learning rates
     seed: int = 1
 
 
-LEVELS = 28  # quality indices that a frame may lie below its references' key frame
-CRF_QUALITY = {20: 60, 26: 51, 32: 42, 38: 33}  # key quality whose pictures are about as good as x265's at a crf
-BALANCE = 0.8  # power of a frame's own loss by which it is divided: a saving counts for what share of the frame it is
+class Training:
+    """A training between two steps."""
 
+    def __init__(
+        self, settings: BaseSettings, sets: Sequence[Crops], shape: Shape, start: Path | None, device: torch.device
+    ) -> None:
+        """start: weights to begin from, whose shape is then taken; else those of the seed. Raises BaseError."""
+        torch.manual_seed(settings.seed)
+        self.settings, self.device, self.dtype = settings, device, pick_dtype(device)
+        self.batches = Batches(sets, settings.batch, settings.key_share, settings.seed)
+        before = read_weights(start) if start is not None else None
+        codec = Codec(before.shape if before is not None else shape)
+        if start is not None and before is not None:
+            load_part(codec, before.tensors, start)
+        self.codec = codec.to(device)
+        self.average = copy.deepcopy(self.codec).requires_grad_(False)
+        self.optimisers = optimisers(self.codec, settings.rate)
+        self.step, self.elapsed = 0, 0.0
+        self.held: dict[str, dict[str, float]] = {}
+        self._earlier = list(before.about.get("stages", ())) if before is not None else []
+        self._start = digest_of(start).hex() if start is not None else None
+        self._crops = [crops.about for crops in sets]
 
-class Codec(nn.Module):
-    """Both halves, as training runs them."""
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done."""
+        if self.settings.steps is not None:
+            return self.step / self.settings.steps
+        return self.elapsed / (self.settings.minutes * 60)
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.network, self.analysis = PredictiveNetwork(shape), Analysis(shape)
+    def advance(self) -> tuple[str, dict[str, Tensor]]:
+        """One step -> the kind of its frames, and what to report of it."""
+        began = time.perf_counter()
+        batch = self.batches[self.step].to(self.device)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is torch.bfloat16):
+            outcome = self.codec(batch)
+        pixels = batch.frame[0, 0].numel()
+        loss = loss_of(outcome, batch.quality, pixels)
+        loss.backward()
+        move(self.optimisers, self.progress)
+        self.step += 1
+        self._follow(min(DECAY, self.step / (self.step + DECAY_START)))
+        self.elapsed += time.perf_counter() - began
+        kind = "key" if batch.references is None else "predicted"
+        return kind, {k: v.detach().mean() for k, v in ({"loss": loss} | scores(outcome, pixels)).items()}
 
-    def forward(
-        self, frame: Tensor, references: Tensor | None, quality: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """frame float [B, 3, S, S] in 0..255; references [B, 6, S, S]; quality [B].
+    @torch.no_grad()
+    def _follow(self, decay: float) -> None:
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.codec.parameters()), 1 - decay)
 
-        -> squared error [B], that of the prediction [B], bits of each frame: latents [B], hyper-latents [B].
-        """
-        net, predicted = self.network, references is not None
-        pixels = F.pixel_unshuffle(frame, BLOCK)
-        if references is not None:
-            prediction, features = net.prediction(references[:, :3], references[:, 3:])
-        else:
-            prediction, features = net.no_prediction(len(frame), *pixels.shape[2:])
-        steps = net.steps(quality, predicted)
-        scale = lagrangian(0) * torch.exp2(quality.float() / OCTAVE)[:, None, None, None]
-        with torch.autocast(frame.device.type, enabled=False):
-            latents = self.analysis.latents(pixels, prediction, steps.detach())
-        hyper = ste_round(self.analysis.hyper(latents, predicted)).clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
-        weight = scale * steps.detach().square() / 3
-        _, coded, bits = net.quantize(latents, hyper, features, quality, predicted, weight)
-        output, _ = net.reconstruct(coded, steps, prediction, features, quality, predicted)
-        error = (output - frame).square().mean((1, 2, 3))
-        own = (prediction - pixels).square().mean((1, 2, 3)) if predicted else torch.zeros_like(error)
-        with torch.autocast(frame.device.type, enabled=False):
-            return error, own, bits, net.hyper_bits(hyper, quality, predicted)
+    def about(self) -> dict[str, Any]:
+        """Where the weights are from: what a base says of itself."""
+        stage = {
+            "script": "python -m codec.base train",
+            "seconds": round(self.elapsed),
+            "steps": self.step,
+            "device": self.device.type,
+            "settings": asdict(self.settings),
+            "crops": [_without_names(about) for about in self._crops],
+        }
+        if self._start is not None:
+            stage["start"] = self._start
+        return {"stages": [*self._earlier, stage], "held": self.held}
 
-
-class Crops:
-    """Prepared crops, cut and turned at random, each batch of one kind."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.key = np.load(folder / "key.npy", mmap_mode="r")
-        self.predicted = np.load(folder / "predicted.npy", mmap_mode="r")
-        self.crf = np.load(folder / "crf.npy")
-        self.rng = np.random.default_rng(seed)
-
-    def batch(self, count: int, predicted: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-        """frame, references or None, quality: see `Codec.forward`."""
-        data = self.predicted if predicted else self.key
-        index = np.sort(self.rng.choice(len(data), count, replace=False))
-        planes = torch.from_numpy(np.ascontiguousarray(data[index])).float()
-        if self.rng.random() < 0.5:
-            planes = planes.flip(-1)
-        if self.rng.random() < 0.3:
-            planes = planes.mT
-        if predicted:
-            if self.rng.random() < 0.5:
-                planes = torch.cat((planes[:, :3], planes[:, 6:], planes[:, 3:6]), 1)
-            best = np.array([CRF_QUALITY[int(c)] for c in self.crf[index]])
-            quality = np.clip(best - self.rng.uniform(-3, LEVELS, count), 0, QUALITIES - 1)
-        else:
-            quality = self.rng.uniform(20, QUALITIES - 1, count)
-        return planes[:, :3].contiguous(), planes[:, 3:].contiguous() if predicted else None, torch.from_numpy(quality)
-
-
-def optimizers(codec: Codec, settings: BaseSettings) -> list[torch.optim.Optimizer]:
-    """Muon on the hidden convolutions, Adam on the rest; the integer networks move in small steps."""
-    matrices, scales, steps, rest = [], [], [], []
-    for name, p in codec.named_parameters():
-        hidden = any(
-            part in name
-            for part in (
-                "blocks",
-                "predict.",
-                "warped",
-                "inputs",
-                "mean_around",
-                "expand",
-                "hyper_first",
-                "hyper_second",
-                "trunk.",
-                "mean_first.",
-                "mean_second.",
+    def save(self, path: Path) -> None:
+        """Raises OutputError, and BaseError for weights that are no numbers."""
+        if not all(p.isfinite().all() for p in self.codec.parameters()):
+            raise BaseError(
+                f"the training has diverged by step {self.step}; {path} is of before: go on at a lower --rate"
             )
-        )
-        if "scale" in name:
-            scales.append(p)
-        elif "log_step" in name or "basis" in name or "synthesis" in name:
-            steps.append(p)
-        elif p.ndim == 4 and hidden:
-            matrices.append(p)
-        else:
-            rest.append(p)
-    lr = settings.adam_lr
-    groups = [{"params": rest, "lr": lr}, {"params": scales, "lr": lr}, {"params": steps, "lr": 0.2 * lr}]
-    found = [
-        Muon(matrices, lr=settings.muon_lr, weight_decay=0.05),
-        torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True),
-    ]
-    for optimizer in found:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return found
+        tensors = {f"codec.{k}": v for k, v in self.codec.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimisers).items()}
+        meta = {"step": self.step, "elapsed": self.elapsed, "shape": asdict(self.codec.network.shape)}
+        checkpoint.save(path, tensors, meta | {"earlier": self._earlier, "start": self._start, "about": self.about()})
+
+    def restore(self, path: Path) -> None:
+        """Inverse of `save`, on a new training. Raises CheckpointError."""
+        tensors, meta = checkpoint.load(path)
+        parts: dict[str, dict[str, Tensor]] = {"codec": {}, "average": {}, "optimizer": {}}
+        try:
+            for name, tensor in tensors.items():
+                part, _, rest = name.partition(".")
+                parts[part][rest] = tensor
+            self.codec.load_state_dict(parts["codec"])
+            self.average.load_state_dict(parts["average"])
+            restore_optimizers(self.optimisers, parts["optimizer"])
+            self.step, self.elapsed = meta["step"], meta["elapsed"]
+            self._earlier, self._start, self.held = meta["earlier"], meta["start"], meta["about"]["held"]
+        except (RuntimeError, LookupError, ValueError) as error:
+            raise CheckpointError(f"{path} belongs to another network: choose a new folder, or --force") from error
 
 
 def train(
-    data: Path,
-    held: Path,
+    sets: Sequence[Crops],
+    held: Crops | None,
     out: Path,
     settings: BaseSettings,
-    say: Callable[[str], None] = print,
+    say: Say,
     start: Path | None = None,
-    device: str = "cpu",
+    device: torch.device = CPU,
+    shape: Shape = DEFAULT_SHAPE,
 ) -> None:
-    """Train for `settings.minutes`, a checkpoint each minute; goes on from one that lies in `out`."""
-    torch.manual_seed(settings.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    codec = Codec().to(device)
-    if start is not None:
-        weights = {
-            n: p for n, p in load_file(start).items() if n.split(".")[1] in ("warped", "predict", "blend", "predicted")
-        }
-        codec.load_state_dict(weights, strict=False)
-    average = {n: p.detach().clone() for n, p in codec.named_parameters()}
-    found = optimizers(codec, settings)
-    step, elapsed = 0, 0.0
-    state = out / "state.pt"
+    """Train into out/state.safetensors, a checkpoint each minute, and log into out/log.jsonl.
+
+    Goes on from the checkpoint that lies in `out`. KeyboardInterrupt leaves one of that moment.
+    Raises BaseError, CheckpointError, OutputError.
+    """
+    state = out / STATE
+    if state.exists():  # its shape, not that of a start
+        start, shape = None, Shape(**checkpoint.load(state)[1]["shape"])
+    training = Training(settings, sets, shape, start, device)
     if state.exists():
-        saved = torch.load(state, weights_only=True)
-        codec.load_state_dict(saved["codec"])
-        for optimizer, part in zip(found, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(part)
-        average, step, elapsed = saved["average"], saved["step"], saved["elapsed"]
-    crops = Crops(data, settings.seed + step)
-    reported = saved_at = clock = time.perf_counter()
-    sums: dict[str, list[float]] = {}
-    while elapsed < settings.minutes * 60:
-        progress = elapsed / (settings.minutes * 60)
-        rate = min(1.0, progress / settings.warmup + 0.02) * (0.5 + 0.5 * np.cos(np.pi * progress)) + 0.005
-        for optimizer in found:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate
-        predicted = bool(crops.rng.random() >= settings.key_share)
-        frame, references, quality = crops.batch(settings.batch, predicted)
-        frame, quality = frame.to(device), quality.to(device)
-        references = None if references is None else references.to(device)
-        with torch.autocast(device, torch.bfloat16):
-            error, own, bits, hyper = codec(frame, references, quality)
-        weights = lagrangian(0) * 2.0 ** (quality / OCTAVE)
-        count = frame.shape[-1] * frame.shape[-2]
-        distortion = weights * (error + settings.prediction_weight * own)
-        each = distortion + (bits + hyper) / count
-        loss = (each * (each.detach() + 1e-3) ** -BALANCE).mean()
-        loss.backward()
-        for optimizer in found:
-            for group in optimizer.param_groups:
-                nn.utils.clip_grad_norm_(group["params"], 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        step += 1
-        decay = min(settings.decay, step / (step + 20))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), [p.detach() for p in codec.parameters()], 1 - decay)
-        kind = "p" if predicted else "k"
-        for name, value in (
-            ("bpp", (bits + hyper).mean() / count),
-            ("hyper", hyper.mean() / count),
-            ("mse", error.mean()),
-            ("own", own.mean()),
-            ("loss", loss),
-        ):
-            sums.setdefault(f"{kind}.{name}", []).append(float(value.detach()))
-        now = time.perf_counter()
-        elapsed += now - clock
-        clock = now
-        if now - reported > 60:
-            row = {"step": step, "minutes": round(elapsed / 60, 2)} | {
-                k: round(float(np.mean(v)), 4) for k, v in sums.items()
-            }
-            sums.clear()
-            say(json.dumps(row))
-            reported = now
-        if now - saved_at > 60 or elapsed >= settings.minutes * 60:
-            torch.save(
-                {
-                    "codec": codec.state_dict(),
-                    "optimizers": [o.state_dict() for o in found],
-                    "average": average,
-                    "step": step,
-                    "elapsed": elapsed,
-                },
-                out / "state.tmp",
-            )
-            (out / "state.tmp").rename(state)
-            save_file({n: p.contiguous() for n, p in average.items()}, out / "average.safetensors")
-            if step and int(elapsed / 60) % 5 == 0:
-                say(json.dumps({"step": step, "held": evaluate(codec, average, held)}))
-            saved_at = clock = time.perf_counter()
-    (out / "settings.json").write_text(json.dumps(asdict(settings) | {"steps": step}, indent=1))
+        training.restore(state)
+    log = _Log(out / LOG, say)
+    saved = evaluated = training.elapsed
+    with deferred_interrupts() as interrupted:
+        while training.progress < 1 and not interrupted():
+            log.add(*training.advance())
+            if training.elapsed - saved >= CHECKPOINT_SECONDS:
+                if held is not None and training.elapsed - evaluated >= EVALUATION_SECONDS:
+                    training.held = evaluate(training.average, held, device, training.dtype)
+                    evaluated = training.elapsed
+                    log.write(training, held=training.held)
+                else:
+                    log.write(training)
+                training.save(state)
+                saved = training.elapsed
+        if training.progress >= 1 and held is not None:
+            training.held = evaluate(training.average, held, device, training.dtype)
+        log.write(training, held=training.held)
+        training.save(state)
+        if interrupted():
+            raise KeyboardInterrupt
 
 
-@torch.no_grad()
-def evaluate(codec: Codec, weights: dict[str, Tensor], folder: Path) -> dict[str, tuple[float, float]]:
-    """Bits per pixel and PSNR of crops that are not trained on, by kind and quality."""
-    own = {n: p.detach().clone() for n, p in codec.named_parameters()}
-    codec.load_state_dict(weights)
-    crops = Crops(folder, 0)
-    result = {}
-    for kind, q in (("k", 30), ("k", 42), ("k", 54), ("p", 12), ("p", 24), ("p", 40)):
-        data = crops.predicted if kind == "p" else crops.key
-        index = np.flatnonzero(crops.crf == 26) if kind == "p" else np.arange(len(data))
-        planes = torch.from_numpy(np.ascontiguousarray(data[index][:24])).float()
-        with torch.autocast("cpu", torch.bfloat16):
-            error, _, bits, hyper = codec(
-                planes[:, :3], planes[:, 3:] if kind == "p" else None, torch.full((len(planes),), float(q))
-            )
-        psnr = float((10 * (255**2 / error).log10()).mean())
-        result[f"{kind}{q}"] = (round(float((bits + hyper).sum()) / planes[:, 0].numel(), 4), round(psnr, 2))
-    codec.load_state_dict(own)
-    return result
+class _Log:
+    """Means since the last line, one JSON object a line, by kind of frame."""
+
+    def __init__(self, path: Path, say: Say) -> None:
+        self._path, self._say = path, say
+        self._sums: dict[str, dict[str, list[Tensor]]] = {}
+
+    def add(self, kind: str, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._sums.setdefault(kind, {}).setdefault(name, []).append(value)
+
+    def write(self, training: Training, **more: Any) -> None:
+        row: dict[str, Any] = {"step": training.step, "minutes": round(training.elapsed / 60, 2)}
+        for kind, values in sorted(self._sums.items()):
+            row[kind] = {name: float(torch.stack(found).mean()) for name, found in values.items()}
+        self._sums.clear()
+        line = json.dumps(_rounded(row | more))
+        with self._path.open("a") as file:
+            file.write(line + "\n")
+        self._say(line)
 
 
-_ = LEVEL
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _without_names(about: dict[str, Any]) -> dict[str, Any]:
+    """What prepared crops were made of, names counted: the list of all is in their folder."""
+    made_of = {k: len(v) if k in ("clips", "photos") else v for k, v in about["made_of"].items()}
+    return about | {"made_of": made_of}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -67,3 +67,31 @@ def optimizers(model: nn.Module, name: str, lr: float) -> list[torch.optim.Optim
 
 def _is_matrix(name: str, p: Tensor) -> bool:
     return p.ndim in (2, 4) and p.shape[1] > 1 and not name.startswith("embedding.")
+
+
+def optimizer_tensors(found: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """What optimisers remember of the steps so far, for `restore_optimizers`."""
+    return {
+        f"{i}.{j}.{key}": value
+        for i, optimizer in enumerate(found)
+        for j, entries in optimizer.state_dict()["state"].items()
+        for key, value in entries.items()
+    }
+
+
+def restore_optimizers(found: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`, on new optimisers of the same parameters.
+
+    Raises RuntimeError, LookupError or ValueError for tensors of other optimisers.
+    """
+    for i, optimizer in enumerate(found):
+        own = optimizer.state_dict()
+        moved = [p for group in optimizer.param_groups for p in group["params"]]
+        for name, tensor in tensors.items():
+            number, parameter, key = name.split(".")
+            if int(number) == i:
+                p = moved[int(parameter)]
+                # laid out in memory as the parameter is: fused optimisers go through both side by side
+                like = torch.empty_like(p).copy_(tensor) if tensor.shape == p.shape else tensor
+                own["state"].setdefault(int(parameter), {})[key] = like
+        optimizer.load_state_dict(own)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from codec.errors import CheckpointError
 from codec.rate.quantize import Quantizer
+from codec.training.optim import optimizer_tensors, restore_optimizers
 
 if TYPE_CHECKING:
     from codec.training.fit import Trainer
@@ -23,9 +24,7 @@ def training_state(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]
     tensors |= {f"mask.{k}": v for k, v in parameters.masks.items()}
     if parameters.quantizer is not None:
         tensors |= {f"index.{k}": torch.from_numpy(v) for k, v in parameters.quantizer.indices.items()}
-    for i, optimizer in enumerate(trainer.optimizers):
-        for j, entries in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{j}.{k}": v for k, v in entries.items()}
+    tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(trainer.optimizers).items()}
     meta = {"step": trainer.step, "elapsed": trainer.elapsed, "frozen": trainer.frozen, "pruned": parameters.pruned}
     return tensors, meta
 
@@ -42,17 +41,7 @@ def restore_state(trainer: Trainer, tensors: dict[str, Tensor], meta: dict[str, 
         trainer.model.load_state_dict(groups["model"])
         if trainer.encoder is not None:
             trainer.encoder.load_state_dict(groups["encoder"])
-        for i, optimizer in enumerate(trainer.optimizers):
-            own = optimizer.state_dict()
-            moved = [p for group in optimizer.param_groups for p in group["params"]]
-            for name, tensor in groups.get("optimizer", {}).items():
-                number, parameter, key = name.split(".")
-                if int(number) == i:
-                    p = moved[int(parameter)]
-                    # laid out in memory as the parameter is: fused optimisers go through both side by side
-                    like = torch.empty_like(p).copy_(tensor) if tensor.shape == p.shape else tensor
-                    own["state"].setdefault(int(parameter), {})[key] = like
-            optimizer.load_state_dict(own)
+        restore_optimizers(trainer.optimizers, groups.get("optimizer", {}))
     except (RuntimeError, LookupError, ValueError) as error:
         raise CheckpointError(
             "the checkpoint belongs to another network: give the settings it was made with, or --force a new start"

@@ -6,10 +6,13 @@ orthonormal transform is hard to better at these sizes, and trained ones did not
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.network.predictive.base_file import load_part, read_base
 from codec.network.predictive.layers import act
 from codec.network.predictive.network import HYPER, Shape
 from codec.network.predictive.transform import DC, LATENTS, block_basis
@@ -38,3 +41,11 @@ class Analysis(nn.Module):
             thumbnail = F.avg_pool2d(latents[:, list(DC)], HYPER) / 2
             out = torch.cat((out[:, :3] + thumbnail, out[:, 3:]), 1)
         return out
+
+
+def load_analysis(path: Path) -> Analysis:
+    """The encoder's half of a base. Raises BaseError."""
+    base = read_base(path)
+    analysis = Analysis(base.shape)
+    load_part(analysis, base.part("analysis"), path)
+    return analysis.eval().requires_grad_(False)

@@ -16,6 +16,11 @@ def lagrangian(quality: float) -> float:
     return LOWEST_LAMBDA * 2.0 ** (quality / OCTAVE)
 
 
+def lagrangians(quality: Tensor) -> Tensor:
+    """`lagrangian` of indices float [B]: float32 [B]."""
+    return LOWEST_LAMBDA * torch.exp2(quality.float() / OCTAVE)
+
+
 def initial_step(quality: float) -> float:
     """The step of an orthonormal transform that suits lambda at high rates, from dR/dstep = lambda dD/dstep.
 

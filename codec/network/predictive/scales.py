@@ -22,6 +22,7 @@ from torch import Tensor, nn
 LARGEST_WEIGHT = 127  # a weight of 128 would count 1
 WEIGHT_SHIFT = 7
 UNIT = 64  # of a value that counts 1 to the network in training
+BIAS_UNIT = UNIT << WEIGHT_SHIFT  # of a bias that counts 1
 LARGEST_VALUE = 255  # between layers
 ROW_SHIFT = 9  # 16 rows to a unit
 LAST_ROW = 63
@@ -73,7 +74,7 @@ class TrainedLayer(nn.Module):
         super().__init__()
         self.shift, self.most = (ROW_SHIFT, LAST_ROW) if rows else (WEIGHT_SHIFT, LARGEST_VALUE)
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-spread, spread) * (1 / inputs) ** 0.5)
-        self.bias = nn.Parameter(torch.full((outputs,), start * 2.0**self.shift / (UNIT << WEIGHT_SHIFT)))
+        self.bias = nn.Parameter(torch.full((outputs,), start * 2.0**self.shift / BIAS_UNIT))
 
     def forward(self, x: Tensor) -> Tensor:
         """Integers float32 [..., inputs] -> integers float32 [..., outputs], with a gradient."""
@@ -84,7 +85,7 @@ class TrainedLayer(nn.Module):
         return ste_round(self.weight * 2.0**WEIGHT_SHIFT).clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
 
     def _bias(self) -> Tensor:
-        return ste_round(self.bias * (UNIT << WEIGHT_SHIFT))
+        return ste_round(self.bias * BIAS_UNIT)
 
     @torch.no_grad()
     def integers(self) -> IntegerLayer:

@@ -1,0 +1,153 @@
+"""`python -m codec.base`: options to settings, one command for each step from pictures to the file of a base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli import SAME_WITH_UNDERSCORES, failures
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+SETTINGS = {**SAME_WITH_UNDERSCORES, "show_default": True}
+
+
+def progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@click.group(context_settings=SETTINGS)
+def main() -> None:
+    """Make a base: the weights that predictive files start from.
+
+    \b
+    python -m codec.base train DATA --out run --minutes 120        prepares DATA, trains; again: goes on
+    python -m codec.base export run/state.safetensors --out base-1.safetensors
+    python -m codec.base card base-1.safetensors > base-1.md
+
+    A second training learns from references that the first base coded, with the product's own motion:
+
+    \b
+    python -m codec.base prepare DATA --out own --coder base-1.safetensors
+    python -m codec.base train DATA --out run2 --start base-1.safetensors --crops own --crops run/crops
+
+    DATA is a folder with clips/, photos/ and CORPUS.md, whose tables have the columns name, licence and attribution.
+    What is not listed there, or is under a share-alike licence, is not trained on. Three clips (soccer_juggle, vscode,
+    face_man) are held back for the figures.
+
+    To use a base that does not ship, name its file in NVCODEC_BASES.
+    """
+
+
+@main.command()
+@click.argument("data", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER, help="Folder of the crops: train/ and held/ in it.")
+@click.option("--coder", default="x265", metavar="NAME", help="Of the references: x265, or the file of a base.")
+@click.option("--size", default=192, metavar="PIXELS", help="Sides of a crop; a multiple of 32.")
+@click.option("--seed", default=1, type=click.IntRange(0), metavar="N", help="Of the choice of frames and places.")
+@click.option("--force", is_flag=True, help="Replace crops that were prepared of other things.")
+def prepare(data: Path, out: Path, coder: str, size: int, seed: int, force: bool) -> None:
+    """Cut crops from the clips and photographs of DATA, once: about half a minute a clip on one core.
+
+    Crops of predicted frames hold the frame and its two references, coded and moved to it. x265 codes them at constant
+    rate factors 20 to 38. A base codes them as an encode does, which knows the exact quality of each; prepare so once
+    there is a base.
+    """
+    with failures():
+        from codec.base.corpus import read_corpus
+        from codec.base.crops import CropSettings
+        from codec.base.crops import prepare as run
+        from codec.base.references import coder_of
+
+        run(read_corpus(data), out, coder_of(coder), CropSettings(size=size, seed=seed), progress, force)
+
+
+@main.command()
+@click.argument("data", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER, help="Folder of the checkpoint, the log and prepared crops.")
+@click.option("--minutes", default=60.0, type=click.FloatRange(0, min_open=True), metavar="X", help="Of training.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Of training, instead of minutes.")
+@click.option("--start", type=FILE, metavar="BASE", help="Begin with these weights: a base, or a training's state.")
+@click.option(
+    "--crops", type=FOLDER, multiple=True, help="Train on these prepared folders, not on OUT/crops; may be repeated."
+)
+@click.option("--size", default=192, metavar="PIXELS", help="Sides of the crops that are prepared here.")
+@click.option("--batch", default=8, type=click.IntRange(1), metavar="N", help="Crops a step.")
+@click.option(
+    "--rate", default=1.0, type=click.FloatRange(0, min_open=True), metavar="X", help="Of the learning rates."
+)
+@click.option("--seed", default=1, type=click.IntRange(0), metavar="N", help="Of first weights and order of crops.")
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--force", is_flag=True, help="Start anew where a checkpoint of another training lies.")
+def train(
+    data: Path,
+    out: Path,
+    minutes: float,
+    steps: int | None,
+    start: Path | None,
+    crops: tuple[Path, ...],
+    size: int,
+    batch: int,
+    rate: float,
+    seed: int,
+    device: str,
+    force: bool,
+) -> None:
+    """Train a base on DATA, preparing what is missing. The same command again goes on from the last checkpoint.
+
+    There is a checkpoint each minute, and one where it is interrupted (Ctrl-C). Each minute prints a line of JSON, kept
+    in OUT/log.jsonl: loss, bits per pixel and PSNR of key and of predicted frames; every five minutes the same of the
+    clips held back ("held"). To train longer, give more --minutes.
+    """
+    with failures():
+        from codec.base.corpus import read_corpus
+        from codec.base.crops import HELD, TRAINING, CropSettings, open_crops
+        from codec.base.crops import prepare as prepare_crops
+        from codec.base.loop import STATE, BaseSettings
+        from codec.base.loop import train as run
+        from codec.base.references import X265Coder
+        from codec.network.backend import pick_device
+
+        chosen = pick_device(device)
+        if not crops:
+            crops = (out / "crops",)
+            prepare_crops(read_corpus(data), crops[0], X265Coder(), CropSettings(size=size), progress)
+        sets = [open_crops(folder / TRAINING) for folder in crops]
+        held = open_crops(crops[0] / HELD) if (crops[0] / HELD).is_dir() else None
+        out.mkdir(parents=True, exist_ok=True)
+        if force:
+            (out / STATE).unlink(missing_ok=True)
+        settings = BaseSettings(minutes, steps, batch, rate=rate, seed=seed)
+        run(sets, held, out, settings, click.echo, start, chosen)
+
+
+@main.command()
+@click.argument("state", type=FILE)
+@click.option("--out", required=True, type=FILE, help="The base to write, such as base-1.safetensors.")
+@click.option("--note", default="", metavar="TEXT", help="A sentence for its card.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def export(state: Path, out: Path, note: str, force: bool) -> None:
+    """Write the averaged weights of a training as a base, and print its digest.
+
+    STATE is state.safetensors of a training. Weights become float16; those of the networks that parsing depends on
+    become the integers that they stand for, so that every machine parses alike.
+    """
+    with failures():
+        from codec.base.export import export as run
+
+        click.echo(run(state, out, note, force).hex())
+
+
+@main.command()
+@click.argument("base", type=FILE)
+def card(base: Path) -> None:
+    """Print the page that ships with a base: trainings, data and licences, figures."""
+    with failures():
+        from codec.base.card import card as text
+
+        click.echo(text(base), nl=False)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m codec.base")
