@@ -16,7 +16,8 @@ from bitstream.errors import (
     UnsupportedVersion,
 )
 from bitstream.file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
-from bitstream.header import Architecture, Color, Header, Quality, Teacher
+from bitstream.frames import CodedFrame, FrameSegment, chain, write_frames
+from bitstream.header import Architecture, Color, Header, Predictive, Quality, Teacher
 from bitstream.limits import OPERATIONS_A_BYTE, Limits
 from bitstream.segment import Part, QuantizedTensor, Segment, read_segment, write_segment
 from bitstream.tables import MAX_VALUE, STEPS, bit_costs, frequencies, nearest_step_index, step
@@ -29,10 +30,12 @@ __all__ = [
     "Architecture",
     "BitstreamError",
     "ChecksumMismatch",
+    "CodedFrame",
     "Color",
     "Decoder",
     "DigestMismatch",
     "Encoder",
+    "FrameSegment",
     "Header",
     "LimitExceeded",
     "Limits",
@@ -41,6 +44,7 @@ __all__ = [
     "Nerv",
     "NotANervFile",
     "Part",
+    "Predictive",
     "Quality",
     "QuantizedTensor",
     "Reader",
@@ -55,6 +59,7 @@ __all__ = [
     "assemble",
     "best_rows",
     "bit_costs",
+    "chain",
     "code_length",
     "frequencies",
     "nearest_step_index",
@@ -63,5 +68,6 @@ __all__ = [
     "step",
     "verify",
     "write",
+    "write_frames",
     "write_segment",
 ]

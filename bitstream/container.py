@@ -22,6 +22,7 @@ __all__ = [
     "chunk_at",
     "find",
     "is_required",
+    "payload_of",
     "read_payload",
     "write_chunk",
 ]
@@ -117,6 +118,11 @@ def check_crc(source: Source, chunk: Chunk) -> None:
     for block in source.blocks(chunk.offset, chunk.end - _CRC.size):
         crc = zlib.crc32(block, crc)
     _compare_crc(chunk, crc, source.read(chunk.end - _CRC.size, _CRC.size))
+
+
+def payload_of(chunk: Chunk) -> range:
+    """The bytes of the file that are its payload."""
+    return range(chunk.offset + _HEAD.size, chunk.end - _CRC.size)
 
 
 def read_payload(source: Source, chunk: Chunk) -> bytes:

@@ -10,7 +10,7 @@ BitstreamError
 ├── DigestMismatch          the digest in the end chunk does not fit the bytes before it
 ├── LimitExceeded           a declared size over a limit of the reader; nothing was allocated
 ├── MalformedChunk          checksum right, content wrong: field out of range, chunk missing, twice or out of order
-└── MissingBase             the weights are differences to a base network that this reader does not have
+└── MissingBase             frames are decoded with a base network that this reader does not have
 
 Reading also raises OSError where the file itself cannot be read. Writing raises ValueError for a payload that has no
 legal file.
@@ -72,4 +72,4 @@ class MalformedChunk(BitstreamError):
 
 
 class MissingBase(BitstreamError):
-    """The weights are differences to a base network that this reader does not have."""
+    """Frames are decoded with a base network that this reader does not have. Raised by who knows which are there."""

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from bitstream.container import (
     PREAMBLE,
@@ -21,6 +21,7 @@ from bitstream.container import (
     chunk_at,
     find,
     is_required,
+    payload_of,
     read_payload,
     write_chunk,
 )
@@ -34,8 +35,10 @@ from bitstream.errors import (
     UnknownRequiredChunk,
 )
 from bitstream.fields import Cursor, Record, Repeated, Uint, parse
+from bitstream.frames import FrameSegment, write_frames
 from bitstream.header import (
     Header,
+    Predictive,
     Quality,
     read_header,
     read_quality,
@@ -71,7 +74,7 @@ class Nerv:
     """All that a .nerv file holds."""
 
     header: Header
-    segments: tuple[Segment, ...]  # by rising start, covering every frame once
+    segments: tuple[Any, ...]  # Segments or FrameSegments, by rising start, covering every frame once
     timestamps: tuple[int, ...] | None = None  # of each frame, rising, in header.time_base; None: constant rate
     quality: Quality | None = None
 
@@ -120,7 +123,7 @@ _INDEX = Repeated(
 
 def write(nerv: Nerv) -> bytes:
     """The file. Raises ValueError for a payload that has no legal file."""
-    return assemble(nerv.header, [write_segment(s) for s in nerv.segments], nerv.timestamps, nerv.quality)
+    return assemble(nerv.header, [_coded(s, nerv.header) for s in nerv.segments], nerv.timestamps, nerv.quality)
 
 
 def read(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Nerv:
@@ -131,7 +134,8 @@ def read(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Nerv:
     reader = Reader(origin, limits)
     for problem in reader.problems():
         raise problem
-    return Nerv(reader.header, tuple(reader.segments()), reader.timestamps, reader.quality)
+    segments = tuple(s.whole() if isinstance(s, FrameSegment) else s for s in reader.segments())
+    return Nerv(reader.header, segments, reader.timestamps, reader.quality)
 
 
 def assemble(
@@ -140,7 +144,7 @@ def assemble(
     timestamps: tuple[int, ...] | None = None,
     quality: Quality | None = None,
 ) -> bytes:
-    """The file made of segments that `write_segment` coded, by rising start.
+    """The file made of segments that `write_segment` or `write_frames` coded, by rising start.
 
     The size does not depend on the numbers in `quality`, so that they can be measured on the file itself. Raises
     ValueError where segments or timestamps do not fit the frames of the header.
@@ -162,7 +166,10 @@ def assemble(
 
 
 def verify(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Verification:
-    """Check all that can be checked without the network: structure, checksums, digest, every coded integer."""
+    """Check all that can be checked without the network: structure, checksums, digest, every coded integer.
+
+    Of coded frames, their table and the CRC of every record: the integers in them take a network to parse.
+    """
     try:
         reader = Reader(origin, limits)
     except BitstreamError as error:
@@ -171,7 +178,9 @@ def verify(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Verification:
     decoded = 0
     for number in range(len(reader.index)):
         try:
-            reader.segment(number)
+            segment = reader.segment(number)
+            if isinstance(segment, FrameSegment):
+                segment.records()
             decoded += 1
         except ChecksumMismatch:
             pass  # already among the problems
@@ -221,18 +230,25 @@ class Reader:
             self.index = self._read_index()
             self._tail = self._find_tail()
 
-    def segment(self, number: int, parts: Collection[Part] = tuple(Part)) -> Segment:
-        """Decode the segment `index[number]`, or of it the tensors of `parts` alone. Raises BitstreamError."""
+    def segment(self, number: int, parts: Collection[Part] = tuple(Part)) -> Any:
+        """The Segment `index[number]`, decoded, or of it the tensors of `parts` alone. Raises BitstreamError.
+
+        Of a predictive file the FrameSegment: its table is read and checked, each record when it is asked for.
+        """
         entry = self.index[number]
         chunk = self._segment_chunk(number)
-        segment = read_segment(self._payload(chunk), chunk.name, self._limits, parts)
+        segment: Segment | FrameSegment
+        if isinstance(self.header.architecture, Predictive):
+            segment = self._frames(chunk)
+        else:
+            segment = read_segment(self._payload(chunk), chunk.name, self._limits, parts)
         if (segment.start, segment.frames) != (entry.start, entry.frames):
             stop = segment.start + segment.frames
             raise MalformedChunk(f"{chunk} holds frames {segment.start}..{stop - 1}, not those that INDX gives it")
         return segment
 
-    def segments(self) -> Iterator[Segment]:
-        """Decode one segment after another. Raises BitstreamError."""
+    def segments(self) -> Iterator[Any]:
+        """One segment after another. Raises BitstreamError."""
         return (self.segment(number) for number in range(len(self.index)))
 
     def number_of(self, frame: int) -> int:
@@ -254,7 +270,17 @@ class Reader:
 
         header: magic, version and the chunks HEAD, time, qual; weights, embeddings, clip_head: the records and the
         stream of the tensors; overhead: all else, that is the spans and frames of segments, INDX, TAIL, unknown chunks.
+        Of a predictive file: frames, the records; weights, the video's own; and the tables count as overhead.
         """
+        if isinstance(self.header.architecture, Predictive):
+            segments = [self._frames(self._segment_chunk(number)) for number in range(len(self.index))]
+            frames, weights = sum(s.record_bytes for s in segments), sum(len(s.weights) for s in segments)
+            return {
+                "header": self._header_bytes,
+                "frames": frames,
+                "weights": weights,
+                "overhead": self.size - self._header_bytes - frames - weights,
+            }
         parts = dict.fromkeys(Part, 0)
         for number in range(len(self.index)):
             chunk = self._segment_chunk(number)
@@ -282,6 +308,14 @@ class Reader:
     def _payload(self, chunk: Chunk) -> bytes:
         self._limits.check("chunk_bytes", chunk.length)
         return read_payload(self._source, chunk)
+
+    def _frames(self, chunk: Chunk) -> FrameSegment:
+        """Coded frames, read from the file when they are asked for."""
+        found = chunk_at(self._source, chunk.offset)
+        if found != chunk:
+            raise MalformedChunk(f"{chunk}: {found} of {found.length} bytes stands there")
+        read = partial(_read_at, self._source, payload_of(chunk).start)
+        return FrameSegment(read, chunk.length, chunk.name, self._limits)
 
     def _segment_chunk(self, number: int) -> Chunk:
         """Where the index says that a segment lies; what the chunk says of itself, its CRC-32 confirms."""
@@ -371,6 +405,22 @@ class Reader:
             if entry.start >= (entries[-1].stop if entries else 0) and entry.stop <= self.header.frames:
                 entries.append(entry)
         return tuple(entries)
+
+
+def _coded(segment: Segment | FrameSegment, header: Header) -> bytes:
+    """The payload of SEGM. Raises ValueError for a segment that is not of the header's kind."""
+    if isinstance(segment, FrameSegment) != isinstance(header.architecture, Predictive):
+        raise ValueError(
+            f"a {type(segment).__name__} does not belong in a file of {type(header.architecture).__name__}"
+        )
+    if isinstance(segment, FrameSegment):
+        return write_frames(segment.start, segment.records(), segment.weights)
+    return write_segment(segment)
+
+
+def _read_at(source: Source, start: int, place: range) -> bytes:
+    """Bytes by their place in a payload that begins at `start`."""
+    return source.read(start + place.start, len(place))
 
 
 def _check_cover(spans: Sequence[tuple[int, int]], frames: int) -> None:

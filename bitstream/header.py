@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bitstream.errors import MissingBase
 from bitstream.fields import (
     Blob,
     Bool,
@@ -33,6 +33,7 @@ __all__ = [
     "Architecture",
     "Color",
     "Header",
+    "Predictive",
     "Quality",
     "Teacher",
     "divides",
@@ -65,10 +66,28 @@ class Architecture:
     clip_dim: int  # width of the CLIP head's output, 0 for no CLIP head
     clip_rank: int  # rank of the CLIP head's output layer, 0 for full
 
+    base_bytes: ClassVar = 0  # of the digest of its base: it is trained from scratch
+
     def check(self) -> None:
         """Raise ValueError where fields, each legal by itself, contradict each other."""
         if len(self.dec_blks) != len(self.dec_strds):
             raise ValueError("dec_blks: are not as many as dec_strds")
+
+
+@dataclass(frozen=True)
+class Predictive:
+    """The network that predicts frames from frames. Its base, which the header names by digest, tells the rest."""
+
+    clip_dim: int = 0  # width of the CLIP head's output, 0 for no CLIP head
+    clip_rank: int = 0  # rank of the CLIP head's output layer, 0 for full
+    kind: str = "predictive"
+
+    base_bytes: ClassVar = 16  # of the SHA-256 of the base's file
+
+    def check(self) -> None:
+        """Raise ValueError where fields, each legal by itself, contradict each other."""
+        if self.kind != Predictive.kind:
+            raise ValueError(f"kind: '{self.kind}' is unknown, decode with a newer version of the program")
 
 
 @dataclass(frozen=True)
@@ -101,13 +120,13 @@ class Header:
     fps: Fraction  # frames per second
     time_base: Fraction  # seconds per unit of the timestamps
     grid: tuple[int, int]  # rows, columns of patches
-    architecture: Architecture
+    architecture: Any  # a record of ARCHITECTURES
     encoder: str  # name and version of the writing program
     sar: Fraction = Fraction(1)  # sample aspect ratio, width / height of a pixel
     color: Color = field(default_factory=Color)
     teacher: Teacher | None = None
     split: tuple[int, int, int] = (1, 1, 1)  # a, b, c: of every c frames the first a train and those from b on validate
-    base: bytes = b""  # digest of the network that the weights are differences to, b"" for trained from scratch
+    base: bytes = b""  # digest of the network that frames are decoded with, b"" for one trained from scratch
 
 
 @dataclass(frozen=True)
@@ -150,8 +169,17 @@ ARCHITECTURE = Record(
     ),
 )
 
+PREDICTIVE = Record(
+    Predictive,
+    (
+        ("kind", Text(64)),
+        ("clip_dim", Uint(0, 65535)),
+        ("clip_rank", Uint(0, 65535)),
+    ),
+)
+
 # Every kind of network; what the first word of its record is, tells which. The overfitted kind has several.
-ARCHITECTURES = OneOf(ARCHITECTURE, {})
+ARCHITECTURES = OneOf(ARCHITECTURE, {"predictive": PREDICTIVE})
 
 TEACHER = Record(
     Teacher,
@@ -218,7 +246,7 @@ def write_header(header: Header) -> bytes:
 
 
 def read_header(payload: bytes, limits: Limits) -> Header:
-    """Inverse of `write_header`. Raises MalformedChunk, LimitExceeded and, for a header with a base, MissingBase."""
+    """Inverse of `write_header`. Raises MalformedChunk and LimitExceeded. Which bases are there, its caller knows."""
     cursor = Cursor(payload, "HEAD")
     header: Header = parse(cursor, HEADER.read)
     cursor.finish()
@@ -226,11 +254,6 @@ def read_header(payload: bytes, limits: Limits) -> Header:
     for name in ("frames", "height", "width"):
         limits.check(name, getattr(header, name))
     limits.check("coordinates", header.frames * math.prod(header.grid))
-    if header.base:
-        raise MissingBase(
-            f"the weights are differences to the base network {header.base.hex()}, which this reader does not have; "
-            "decode with a version of the program that ships it"
-        )
     return header
 
 
@@ -245,6 +268,8 @@ def _check_consistent(header: Header) -> None:
     if not train <= validate <= period:
         raise ValueError(f"split: {train}_{validate}_{period} does not rise")
     header.architecture.check()
+    if len(header.base) != header.architecture.base_bytes:
+        raise ValueError(f"base: a digest of {len(header.base)} bytes, not {header.architecture.base_bytes}")
     if header.architecture.clip_dim != (header.teacher.dim if header.teacher else 0):
         raise ValueError("clip_dim: is not the width of the teacher's features")
 

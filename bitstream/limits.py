@@ -17,8 +17,9 @@ class Limits:
     """The most that a reader accepts. Raise one with, for example, ``Limits(frames=10**8)``."""
 
     file_bytes: int = 2**34  # bytes of the whole file
-    chunk_bytes: int = 2**28  # bytes of one chunk that is held in memory
+    chunk_bytes: int = 2**28  # bytes of one chunk, or part of one, that is held in memory
     frames: int = 2**24  # 194 hours at 24 frames/s
+    segment_frames: int = 2**18  # coded frames of one segment, 3 hours; their table takes half a kilobyte each
     height: int = 2**14  # pixels
     width: int = 2**14  # pixels
     tensors: int = 2**12  # per segment

@@ -12,7 +12,23 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bitstream import Architecture, Color, Header, Limits, Nerv, Part, Quality, QuantizedTensor, Segment, Teacher
+from bitstream import (
+    Architecture,
+    CodedFrame,
+    Color,
+    FrameSegment,
+    Header,
+    Limits,
+    Nerv,
+    Part,
+    Predictive,
+    Quality,
+    QuantizedTensor,
+    Segment,
+    Teacher,
+    write_frames,
+)
+from bitstream.frames import FLAGS, MAX_DEPTH, QUALITIES
 from bitstream.header import divides
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -50,6 +66,10 @@ HEADER = Header(
     encoder="nvcodec 0.1.0",
 )
 
+FRAMES_HEADER = replace(
+    HEADER, architecture=Predictive(), teacher=None, grid=(1, 1), split=(1, 1, 1), base=bytes(range(16))
+)
+
 
 def tensor(part: Part, shape: tuple[int, ...], spread: int, per_channel: bool) -> QuantizedTensor:
     """A tensor by integer arithmetic alone, so that it is the same wherever the tests run."""
@@ -80,6 +100,25 @@ SMALL = Nerv(
     (segment(0, 2), segment(2, 2), segment(4, 1)),
     timestamps=(-3003, 0, 3003, 6006, 9010),
     quality=Quality(psnr=33.25, ms_ssim=0.96875, clip_sim=0.875, train_psnr=34.5),
+)
+
+
+def coded_frame(number: int, references: tuple[int, ...], size: int, flags: int = 7) -> CodedFrame:
+    """A frame with a record of `size` bytes that no network need understand."""
+    record = bytes((number * 31 + i * i) % 251 for i in range(size))
+    return CodedFrame(number, references, 40 - len(references), flags, record)
+
+
+FRAMES_SMALL = Nerv(
+    FRAMES_HEADER,
+    (
+        FrameSegment.of(
+            write_frames(0, [coded_frame(0, (), 9), coded_frame(2, (0,), 5), coded_frame(1, (0, 2), 0, 0)]), "first"
+        ),
+        FrameSegment.of(write_frames(3, [coded_frame(0, (), 7), coded_frame(1, (0,), 3)], b"own"), "second"),
+    ),
+    timestamps=SMALL.timestamps,
+    quality=SMALL.quality,
 )
 
 
@@ -198,6 +237,7 @@ def headers(draw: st.DrawFn, frames: st.SearchStrategy[int] = many_frames) -> He
     count, height, width = draw(frames), draw(uints(1, limits.height)), draw(uints(1, limits.width))
     rows = draw(divisions(height, limits.coordinates // count))
     teacher = draw(st.none() | teachers)
+    architecture = draw(architectures | st.builds(Predictive, clip_rank=uints(0, 65535)))
     a, b, c = sorted(draw(st.tuples(uints(1, 65535), uints(1, 65535), uints(1, 65535))))
     return Header(
         frames=count,
@@ -208,11 +248,33 @@ def headers(draw: st.DrawFn, frames: st.SearchStrategy[int] = many_frames) -> He
         sar=draw(ratios),
         color=draw(colors),
         grid=(rows, draw(divisions(width, limits.coordinates // (count * rows)))),
-        architecture=replace(draw(architectures), clip_dim=teacher.dim if teacher else 0),
+        architecture=replace(architecture, clip_dim=teacher.dim if teacher else 0),
         teacher=teacher,
         split=(a, b, c),
         encoder=draw(texts(64)),
+        base=draw(st.binary(min_size=architecture.base_bytes, max_size=architecture.base_bytes)),
     )
+
+
+@st.composite
+def coded_frames(draw: st.DrawFn, count: int) -> list[CodedFrame]:
+    """Any legal frames of a segment, in a coding order."""
+    order = draw(st.permutations(range(count)))
+    depth: dict[int, int] = {}
+    frames = []
+    for number in order:
+        shallow = [n for n, d in depth.items() if d < MAX_DEPTH]
+        references = tuple(draw(st.lists(st.sampled_from(shallow), max_size=2))) if shallow else ()
+        depth[number] = 1 + max((depth[r] for r in references), default=0)
+        quality, flags = draw(uints(0, QUALITIES - 1)), draw(uints(0, FLAGS - 1))
+        frames.append(CodedFrame(number, references, quality, flags, draw(st.binary(max_size=12))))
+    return frames
+
+
+@st.composite
+def frame_segments(draw: st.DrawFn, start: int, count: int) -> FrameSegment:
+    """Any legal segment of so many coded frames."""
+    return FrameSegment.of(write_frames(start, draw(coded_frames(count)), draw(st.binary(max_size=9))), "drawn")
 
 
 @st.composite
@@ -230,8 +292,12 @@ def nervs(draw: st.DrawFn) -> Nerv:
     """Any legal payload of a few frames and tensors."""
     lengths = draw(st.lists(uints(1, 9), min_size=1, max_size=4))
     starts = np.cumsum([0, *lengths]).tolist()
+    header = draw(headers(st.just(starts[-1])))
+    predictive = isinstance(header.architecture, Predictive)
     segments = tuple(
-        Segment(start, length, tuple(draw(st.lists(tensors(), max_size=3))))
+        draw(frame_segments(start, length))
+        if predictive
+        else Segment(start, length, tuple(draw(st.lists(tensors(), max_size=3))))
         for start, length in zip(starts, lengths, strict=False)
     )
     times = st.none() | st.tuples(uints(-(2**61), 2**60), st.lists(uints(1, 2**40), min_size=40, max_size=40)).map(
@@ -239,4 +305,4 @@ def nervs(draw: st.DrawFn) -> Nerv:
     )
     numbers = st.none() | st.floats(width=32, allow_nan=False)
     quality = st.none() | st.builds(Quality, *[numbers] * 7)
-    return Nerv(draw(headers(st.just(starts[-1]))), segments, draw(times), draw(quality))
+    return Nerv(header, segments, draw(times), draw(quality))

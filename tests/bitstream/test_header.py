@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitstream import Header, LimitExceeded, Limits, MalformedChunk, MissingBase, Quality
+from bitstream import Header, LimitExceeded, Limits, MalformedChunk, Quality
 from bitstream.fields import Record
 from bitstream.header import (
     ARCHITECTURE,
     COLOR,
     HEADER,
+    PREDICTIVE,
     QUALITY,
     TEACHER,
     divides,
@@ -27,7 +28,7 @@ from bitstream.header import (
 from tests.bitstream import payloads
 
 
-@pytest.mark.parametrize("record", [ARCHITECTURE, TEACHER, COLOR, HEADER, QUALITY])
+@pytest.mark.parametrize("record", [ARCHITECTURE, PREDICTIVE, TEACHER, COLOR, HEADER, QUALITY])
 def test_the_list_of_fields_covers_the_dataclass(record: Record) -> None:
     names = {field.name for field in dataclasses.fields(record.type)}  # type: ignore[arg-type]
     assert {name for name, _ in record.fields} == names
@@ -128,9 +129,32 @@ def test_limits_of_the_header(name: str) -> None:
         read_header(write_header(payloads.HEADER), Limits(**{name: declared - 1}))
 
 
-def test_a_base_is_named_and_refused() -> None:
-    with pytest.raises(MissingBase, match="base network 00ff12"):
-        read_header(write_header(replace(payloads.HEADER, base=b"\x00\xff\x12")), Limits())
+def test_a_network_that_starts_from_no_base_names_none() -> None:
+    with pytest.raises(ValueError, match="base: a digest of 3 bytes, not 0"):
+        write_header(replace(payloads.HEADER, base=b"\x00\xff\x12"))
+
+
+@pytest.mark.parametrize("base", [b"", bytes(15), bytes(17)])
+def test_a_predictive_network_names_its_base_by_16_bytes(base: bytes) -> None:
+    with pytest.raises(ValueError, match=f"base: a digest of {len(base)} bytes, not 16"):
+        write_header(replace(payloads.FRAMES_HEADER, base=base))
+    payload = write_header(payloads.FRAMES_HEADER)
+    assert payload.endswith(b"\x10" + payloads.FRAMES_HEADER.base)
+    with pytest.raises(MalformedChunk, match=f"base: a digest of {len(base)} bytes, not 16"):
+        read_header(payload[:-17] + bytes([len(base)]) + base, Limits())
+
+
+def test_a_predictive_header_takes_few_bytes() -> None:
+    payload = write_header(payloads.FRAMES_HEADER)
+    assert payload.count(b"\x0apredictive\x00\x00") == 1
+    assert len(payload) < 80
+    assert read_header(payload, Limits()) == payloads.FRAMES_HEADER
+
+
+def test_a_predictive_network_of_another_name_is_refused() -> None:
+    payload = write_header(payloads.FRAMES_HEADER).replace(b"\x0apredictive", b"\x0cpredictive_2")
+    with pytest.raises(MalformedChunk, match="HEAD: kind: 'predictive_2' is unknown"):
+        read_header(payload, Limits())
 
 
 @given(st.integers(-(2**61), 2**50), st.lists(st.integers(1, 2**50), max_size=20))
