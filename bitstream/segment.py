@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bitstream.codings import CODINGS
 from bitstream.entropy import Decoder, Encoder
 from bitstream.fields import Cursor, Uint, parse, write_uint
-from bitstream.limits import DEFAULT_LIMITS, Limits
+from bitstream.limits import DEFAULT_LIMITS, FREE_VALUES, Limits
 from bitstream.tables import MAX_VALUE, STEPS
 
 __all__ = ["Part", "QuantizedTensor", "Segment", "Sizes", "read_segment", "read_sizes", "read_span", "write_segment"]
@@ -178,6 +178,7 @@ def _read_records(cursor: Cursor, limits: Limits) -> list[_Record]:
         records.append(parse(cursor, _read_record))
         values += math.prod(records[-1].shape)
         limits.check("values", values)
+    limits.check("density", max(0, values - FREE_VALUES) // len(cursor.data))
     return records
 
 

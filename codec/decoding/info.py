@@ -9,8 +9,8 @@ from typing import Any
 from bitstream import VERSION, Limits, Reader
 
 
-def info(path: str | Path, limits: Limits = Limits()) -> dict[str, Any]:
-    """What a file says of itself, without decoding it. Raises BitstreamError, OSError."""
+def info(path: str | Path | bytes, limits: Limits = Limits()) -> dict[str, Any]:
+    """What a file, or its bytes, says of itself, without decoding it. Raises BitstreamError, OSError."""
     reader = Reader(path, limits)
     header = reader.header
     contents = reader.contents()
