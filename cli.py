@@ -326,6 +326,7 @@ def encode(
     """
     with failures():
         settings = settings_of(preset, given)
+        from codec.bars import Bars
         from codec.encoding.pipeline import encode as run
         from codec.encoding.progress import Silent
 
@@ -340,7 +341,7 @@ def encode(
         if quiet:
             result = run(source, output, settings, progress=Silent(), warn=console.warn, **options)
         else:
-            with console.Bars() as bars:
+            with Bars() as bars:
                 result = run(source, output, settings, progress=bars, warn=console.warn, **options)
     if as_json or not quiet:
         show(result, as_json, console.encoded(result, output))
@@ -420,7 +421,9 @@ def decode(
         raise click.UsageError("--pipe-format is what -o - writes")
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("standard output is a terminal: pipe it to a program or a file")
-    with failures(), console.counting("decoding", quiet) as progress:
+    from codec.bars import counting
+
+    with failures(), counting("decoding", quiet) as progress:
         from codec.decoding.outputs import decode as run
 
         count = run(
@@ -454,7 +457,7 @@ def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
     Frames, size, rate, network, teacher, bytes by part, and the quality that the encoder measured.
     """
     with failures():
-        from codec.decoding.inspect import info as run
+        from codec.decoding.info import info as run
 
         result = run(path, limits(limit))
     show(result, as_json, console.described(result, path))
@@ -473,8 +476,10 @@ def verify(path: str, against: str | None, as_json: bool, quiet: bool, device: s
 
     Exits with 0 only when all holds.
     """
-    with failures(), console.counting("verifying", quiet) as progress:
-        from codec.decoding.inspect import verify as run
+    from codec.bars import counting
+
+    with failures(), counting("verifying", quiet) as progress:
+        from codec.decoding.verify import verify as run
 
         result = run(path, against, device=device, limits=limits(limit), progress=progress)
     show(result, as_json, console.verified(result, path))

@@ -48,9 +48,9 @@ from bitstream.header import (
     write_timestamps,
 )
 from bitstream.limits import DEFAULT_LIMITS, Limits
-from bitstream.segment import Part, Segment, part_sizes, read_segment, read_span, write_segment
+from bitstream.segment import Part, Segment, read_segment, read_sizes, read_span, write_segment
 
-__all__ = ["Nerv", "Reader", "SegmentEntry", "Verification", "assemble", "read", "verify", "write"]
+__all__ = ["Contents", "Nerv", "Reader", "SegmentEntry", "Verification", "assemble", "read", "verify", "write"]
 
 HEAD: Final = b"HEAD"
 TIME: Final = b"time"
@@ -92,6 +92,20 @@ class SegmentEntry:
     def stop(self) -> int:
         """The frame after the last."""
         return self.start + self.frames
+
+
+@dataclass(frozen=True)
+class Contents:
+    """How much a file holds.
+
+    Bytes by part sum to the file's. header: magic, version and the chunks HEAD, time, qual; weights, embeddings,
+    clip_head: the records and the stream of the tensors; overhead: all else, that is the spans and frames of segments,
+    INDX, TAIL, unknown chunks. Of a predictive file: frames, the records; weights, the video's own; and the tables
+    count as overhead.
+    """
+
+    values: int  # integers in all tensors, 0 for a predictive file
+    bytes_by_part: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -265,34 +279,36 @@ class Reader:
         stops = (*(entry.start for entry in self.index), self.header.frames)
         return tuple(range(a, b) for a, b in zip(starts, stops, strict=True) if a < b)
 
-    def bytes_by_part(self) -> dict[str, int]:
-        """Bytes of the file by what they are for; the values sum to `size`. Raises BitstreamError.
-
-        header: magic, version and the chunks HEAD, time, qual; weights, embeddings, clip_head: the records and the
-        stream of the tensors; overhead: all else, that is the spans and frames of segments, INDX, TAIL, unknown chunks.
-        Of a predictive file: frames, the records; weights, the video's own; and the tables count as overhead.
-        """
+    def contents(self) -> Contents:
+        """What the file holds, from the records of its tensors or the tables of its frames alone. BitstreamError."""
         if isinstance(self.header.architecture, Predictive):
-            segments = [self._frames(self._segment_chunk(number)) for number in range(len(self.index))]
-            frames, weights = sum(s.record_bytes for s in segments), sum(len(s.weights) for s in segments)
-            return {
-                "header": self._header_bytes,
-                "frames": frames,
-                "weights": weights,
-                "overhead": self.size - self._header_bytes - frames - weights,
-            }
-        parts = dict.fromkeys(Part, 0)
+            return self._frame_contents()
+        parts, values = dict.fromkeys(Part, 0), 0
         for number in range(len(self.index)):
             chunk = self._segment_chunk(number)
-            for part, size in part_sizes(self._payload(chunk), chunk.name, self._limits).items():
+            held = read_sizes(self._payload(chunk), chunk.name, self._limits)
+            values += held.values
+            for part, size in held.parts.items():
                 parts[part] += size
-        return {
+        by_part = {
             "header": self._header_bytes,
             "weights": parts[Part.WEIGHT],
             "embeddings": parts[Part.EMBEDDING],
             "clip_head": parts[Part.CLIP],
             "overhead": self.size - self._header_bytes - sum(parts.values()),
         }
+        return Contents(values, by_part)
+
+    def _frame_contents(self) -> Contents:
+        segments = [self._frames(self._segment_chunk(number)) for number in range(len(self.index))]
+        records, weights = sum(s.record_bytes for s in segments), sum(len(s.weights) for s in segments)
+        by_part = {
+            "header": self._header_bytes,
+            "frames": records,
+            "weights": weights,
+            "overhead": self.size - self._header_bytes - records - weights,
+        }
+        return Contents(0, by_part)
 
     def problems(self) -> Iterator[BitstreamError]:
         """Check what opening did not, and say what is wrong: the CRC-32 of every chunk, their order, the digest."""
@@ -304,6 +320,12 @@ class Reader:
             offset = chunk.end
         yield from self._problems_between(offset, self._tail.offset)
         yield from _caught(self._check_digest)
+
+    def damaged(self, frames: range) -> Iterator[BitstreamError]:
+        """Check the CRC-32 of the segments that hold `frames` alone, and say what is wrong."""
+        for number, entry in enumerate(self.index):
+            if entry.start < frames.stop and frames.start < entry.stop:
+                yield from _caught(partial(check_crc, self._source, self._segment_chunk(number)))
 
     def _payload(self, chunk: Chunk) -> bytes:
         self._limits.check("chunk_bytes", chunk.length)

@@ -5,7 +5,10 @@ from typing import Final
 
 from bitstream.errors import LimitExceeded
 
-__all__ = ["DEFAULT_LIMITS", "OPERATIONS_A_BYTE", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "FREE_VALUES", "OPERATIONS_A_BYTE", "Limits"]
+
+# Zeros can take next to no room: a small file must not declare more of them than are decoded in a moment.
+FREE_VALUES: Final = 2**20
 
 # A small file must not keep its reader busy; a large one may: its weights are there to be used. The preset `reference`
 # takes 26,000 multiplications for each of its 77 million weights, most of them a few bits.
@@ -24,6 +27,7 @@ class Limits:
     width: int = 2**14  # pixels
     tensors: int = 2**12  # per segment
     values: int = 2**27  # integers in all tensors of one segment; decoding takes up to 16 bytes each
+    density: int = 2**10  # of these values for each byte that they are coded in, over FREE_VALUES in all
     coordinates: int = 2**26  # patches of all frames
     activations: int = 2**29  # values in the largest map that a decoder computes at once; for the network to check
     operations: int = 2**36  # multiplications to decode a frame, over OPERATIONS_A_BYTE for each of the file; likewise

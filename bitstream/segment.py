@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from bitstream.codings import CODINGS
 from bitstream.entropy import Decoder, Encoder
 from bitstream.fields import Cursor, Uint, parse, write_uint
-from bitstream.limits import DEFAULT_LIMITS, Limits
+from bitstream.limits import DEFAULT_LIMITS, FREE_VALUES, Limits
 from bitstream.tables import MAX_VALUE, STEPS
 
-__all__ = ["Part", "QuantizedTensor", "Segment", "part_sizes", "read_segment", "read_span", "write_segment"]
+__all__ = ["Part", "QuantizedTensor", "Segment", "Sizes", "read_segment", "read_sizes", "read_span", "write_segment"]
 
 MAX_DIMENSIONS: Final = 8
 
@@ -100,6 +100,14 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """How much a coded segment holds."""
+
+    values: int  # integers in all tensors
+    parts: dict[Part, int]  # bytes of the records and the stream of each
+
+
+@dataclass(frozen=True)
 class _Record:
     """What stands in front of the streams about one tensor."""
 
@@ -144,17 +152,17 @@ def read_span(payload: bytes, where: str) -> tuple[int, int]:
     return _read_span(Cursor(payload, where))
 
 
-def part_sizes(payload: bytes, where: str, limits: Limits) -> dict[Part, int]:
-    """Bytes of each part's records and stream in a coded segment. Raises MalformedChunk and LimitExceeded."""
+def read_sizes(payload: bytes, where: str, limits: Limits) -> Sizes:
+    """How much a coded segment holds, without decoding it. Raises MalformedChunk and LimitExceeded."""
     cursor = Cursor(payload, where)
     _read_span(cursor)
     records = _read_records(cursor, limits)
-    sizes = dict.fromkeys(Part, 0)
+    parts = dict.fromkeys(Part, 0)
     for record in records:
-        sizes[record.part] += len(_write_record(record))
+        parts[record.part] += len(_write_record(record))
     for part, stream in _read_streams(cursor, records):
-        sizes[part] += len(write_uint(len(stream) // 4)) + len(stream)
-    return sizes
+        parts[part] += len(write_uint(len(stream) // 4)) + len(stream)
+    return Sizes(sum(math.prod(record.shape) for record in records), parts)
 
 
 def _read_span(cursor: Cursor) -> tuple[int, int]:
@@ -170,6 +178,7 @@ def _read_records(cursor: Cursor, limits: Limits) -> list[_Record]:
         records.append(parse(cursor, _read_record))
         values += math.prod(records[-1].shape)
         limits.check("values", values)
+    limits.check("density", max(0, values - FREE_VALUES) // len(cursor.data))
     return records
 
 

@@ -679,7 +679,7 @@ def test_verify_decodes_every_frame(encoded: Encoded) -> None:
 
 def test_verify_against_something_else(encoded: Encoded, clip: Path, tmp_path: Path) -> None:
     message = refused("verify", encoded.path, "--against", clip)
-    assert "has 6 frames of 24x40" in message
+    assert "has frames of 24x40" in message
     assert "compare with what was encoded" in message
     assert "no such file" in refused("verify", encoded.path, "--against", tmp_path / "none.mp4")
 

@@ -39,7 +39,8 @@ WINGS = {
 DECODING = (
     "codec.decoding.outputs",
     "codec.decoding.reader",
-    "codec.decoding.inspect",
+    "codec.decoding.info",
+    "codec.decoding.verify",
     "codec.network.dual_head",
     "codec.video",
 )
@@ -162,21 +163,32 @@ def test_decoding_does_not_reach_the_training_side() -> None:
     assert [chain for name, chain in chains.items() if wing(name) in FITTING] == []
 
 
+def loaded_by(*names: str) -> set[str]:
+    """All modules that a process has loaded once it has imported these."""
+    code = f"import sys, {', '.join(names)}; print('\\n'.join(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    return set(found.stdout.split())
+
+
 def test_decoding_loads_neither_training_side_nor_teacher() -> None:
-    code = f"import sys, {', '.join(DECODING)}; print('\\n'.join(sys.modules))"
-    loaded = set(
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
-        ).stdout.split()
-    )
+    loaded = loaded_by(*DECODING)
     assert set(DECODING) <= loaded
     assert loaded & (TEACHING | {"click", "tensorboard"}) == set()
     assert [name for name in loaded if wing(name) in FITTING] == []
 
 
-def test_bitstream_loads_no_torch() -> None:
-    code = "import sys, bitstream; sys.exit('torch' in sys.modules or 'codec' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("codec.decoding.reader", {"av", "PIL", "pytorch_msssim", "rich"}),
+        ("codec.decoding.info", {"av", "PIL", "torch"}),
+        ("codec.kinds", {"torch"}),
+        ("bitstream", {"torch", "codec"}),
+        ("cli", {"torch", "av", "PIL", "rich"}),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(module: str, unneeded: set[str]) -> None:
+    assert loaded_by(module) & unneeded == set()
 
 
 @pytest.mark.parametrize("name", ["bitstream", "codec", "codec.video"])

@@ -61,7 +61,7 @@ def test_names_that_are_no_text_are_printed_byte_for_byte(tmp_path: Path) -> Non
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("module", ["click", "bitstream.file", "torch", "codec.decoding.inspect"])
+@pytest.mark.parametrize("module", ["click", "bitstream.file", "torch", "codec.decoding.verify"])
 def test_an_interrupt_while_the_program_starts(module: str) -> None:
     """SIGINT in the middle of the import of a module."""
     code = (

@@ -51,11 +51,11 @@ def decode(
         outputs.append((output, video.contents_of(output)))
     check_outputs(outputs, [path], force)
     reader = NervReader(path, device, batch, limits, salvage=skip_damaged)
-    if not skip_damaged:
-        for problem in reader.file.problems():
-            raise problem
     runs = _chosen(reader, frames, warn)
     count = sum(map(len, runs))
+    if not skip_damaged:  # before anything is written; of a part, the segments that it lies in
+        for problem in reader.file.problems() if count == len(reader) else reader.file.damaged(runs[0]):
+            raise problem
     rows, columns = reader.header.grid
     if patch is not None and not (0 <= patch[0] < rows and 0 <= patch[1] < columns):
         raise DecodeError(

@@ -158,7 +158,8 @@ class NervReader:
             batch = [t for t in chosen[place : place + self.batch] if entry.start <= t < entry.stop]
             with torch.inference_mode():
                 t = torch.tensor(batch, device=self.device) - entry.start
-                yield place, run(self.network(number), t).cpu().numpy()
+                found = run(self.network(number), t).cpu().numpy()
+            yield place, found  # outside: a mode held across a yield would be the caller's
             place += len(batch)
 
 

@@ -71,7 +71,7 @@ def report_of(
         "bpp": 8 * file.size / (header.frames * header.height * header.width),
         **asdict(quality),
         "psnr_per_frame": [round(v, 4) for v in measured_together(results).psnr.tolist()],
-        "bytes_by_part": file.bytes_by_part(),
+        "bytes_by_part": file.contents().bytes_by_part,
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
         "segments": len(results),
         "parameters": sum(result.parameters for result in results),

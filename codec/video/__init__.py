@@ -5,12 +5,20 @@ sink.py     write, write_stream: frames to .mp4, .mkv, .y4m, PNGs or a pipe
 timing.py   Presentation: rate, timestamps, pixel shape and colour; constant or variable rate
 color.py    pictures to RGB and back with the source's own matrix and range
 file.py, images.py   the two kinds of source
+
+Each name is imported when it is first asked for: a reader of frames needs neither PyAV nor Pillow.
 """
 
-from codec.video.color import color_of, rgb_converter
-from codec.video.sink import PIPE_FORMATS, WORST_CRF, contents_of, write, write_stream
-from codec.video.source import SourceInfo, files, frames, read, scan, segments
-from codec.video.timing import Presentation
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codec.video.color import color_of, rgb_converter
+    from codec.video.sink import PIPE_FORMATS, WORST_CRF, contents_of, write, write_stream
+    from codec.video.source import SourceInfo, files, frames, read, scan, segments
+    from codec.video.timing import Presentation
 
 __all__ = [
     "PIPE_FORMATS",
@@ -28,3 +36,26 @@ __all__ = [
     "write",
     "write_stream",
 ]
+
+_HOMES = {
+    "PIPE_FORMATS": "codec.video.sink",
+    "Presentation": "codec.video.timing",
+    "SourceInfo": "codec.video.source",
+    "WORST_CRF": "codec.video.sink",
+    "color_of": "codec.video.color",
+    "contents_of": "codec.video.sink",
+    "files": "codec.video.source",
+    "frames": "codec.video.source",
+    "read": "codec.video.source",
+    "rgb_converter": "codec.video.color",
+    "scan": "codec.video.source",
+    "segments": "codec.video.source",
+    "write": "codec.video.sink",
+    "write_stream": "codec.video.sink",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'codec.video' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -122,7 +122,7 @@ def test_an_intact_file_is_salvaged_whole() -> None:
     assert lost == set()
     assert reader.index == INDEX
     assert (reader.timestamps, reader.quality) == (NERV.timestamps, NERV.quality)
-    assert sum(reader.bytes_by_part().values()) == len(DATA)
+    assert sum(reader.contents().bytes_by_part.values()) == len(DATA)
 
 
 def test_salvage_takes_no_frame_twice_and_none_off_the_end() -> None:

@@ -165,6 +165,7 @@ HUGE: list[tuple[str, bytes]] = [
     ("values = 18446744065119617025", big_record([2**32 - 1, 2**32 - 1])),
     ("values", big_record([2**32 - 1] * 8)),
     ("values = 134217729", big_record([2**27 + 1])),
+    (r"density = \d+, over the limit of 1024.*--limit density=", big_record([2**26])),
     ("tensors = 4294967295", b"\x00\x01" + uint(2**32 - 1)),
 ]
 

@@ -88,7 +88,7 @@ def test_illegal_payload_is_not_written(nerv: Nerv, message: str) -> None:
 
 def test_bytes_by_part_sum_to_the_file() -> None:
     data = write(SMALL)
-    parts = Reader(data).bytes_by_part()
+    parts = Reader(data).contents().bytes_by_part
     assert list(parts) == ["header", "weights", "embeddings", "clip_head", "overhead"]
     assert sum(parts.values()) == len(data)
     no_clip = replace(
@@ -102,7 +102,7 @@ def test_bytes_by_part_sum_to_the_file() -> None:
 def test_bytes_by_part_count_an_unknown_chunk_as_overhead() -> None:
     chunks = payloads.split_chunks(write(SMALL))
     data = payloads.join_chunks([chunks[0], (b"meta", b"x" * 100), *chunks[1:]])
-    before, after = Reader(write(SMALL)).bytes_by_part(), Reader(data).bytes_by_part()
+    before, after = Reader(write(SMALL)).contents().bytes_by_part, Reader(data).contents().bytes_by_part
     assert after == {**before, "overhead": before["overhead"] + 112}
 
 

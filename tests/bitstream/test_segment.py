@@ -25,7 +25,7 @@ from bitstream import (
 )
 from bitstream.codings import CODINGS
 from bitstream.fields import Cursor
-from bitstream.segment import part_sizes, read_segment
+from bitstream.segment import read_segment, read_sizes
 from tests.bitstream import payloads
 
 STEP = np.asarray([90], np.uint8)
@@ -124,9 +124,11 @@ def test_a_part_is_read_without_the_others() -> None:
     assert rest.tensors == tuple(t for t in segment.tensors if t.part != Part.CLIP)
 
 
-def test_part_sizes_are_what_the_parts_take() -> None:
+def test_sizes_are_what_is_held() -> None:
     segment = payloads.segment(0, 2)
-    sizes = part_sizes(write_segment(segment), "", Limits())
+    found = read_sizes(write_segment(segment), "", Limits())
+    sizes = found.parts
+    assert found.values == sum(t.values.size for t in segment.tensors)
     assert sum(sizes.values()) == len(write_segment(segment)) - 3  # start, frames, tensors: a byte each
     without = replace(segment, tensors=tuple(t for t in segment.tensors if t.part != Part.CLIP))
     assert len(write_segment(segment)) - len(write_segment(without)) == sizes[Part.CLIP]

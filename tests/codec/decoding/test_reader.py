@@ -300,3 +300,10 @@ def test_limits_can_be_raised(encoded: Encoded) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         NervReader(tmp_path / "none.nerv")
+
+
+def test_frames_in_batches_leave_the_callers_mode_alone(encoded: Encoded) -> None:
+    batches = NervReader(encoded.path, "cpu", batch=2).frames()
+    next(batches)
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
