@@ -16,15 +16,17 @@ from bitstream.errors import (
     UnsupportedVersion,
 )
 from bitstream.file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
-from bitstream.frames import CodedFrame, FrameSegment, chain, write_frames
+from bitstream.frames import MAX_DEPTH, QUALITIES, CodedFrame, FrameSegment, chain, write_frames
 from bitstream.header import Architecture, Color, Header, Predictive, Quality, Teacher
 from bitstream.limits import OPERATIONS_A_BYTE, Limits
 from bitstream.segment import Part, QuantizedTensor, Segment, read_segment, write_segment
 from bitstream.tables import MAX_VALUE, STEPS, bit_costs, frequencies, nearest_step_index, step
 
 __all__ = [
+    "MAX_DEPTH",
     "MAX_VALUE",
     "OPERATIONS_A_BYTE",
+    "QUALITIES",
     "STEPS",
     "VERSION",
     "Architecture",

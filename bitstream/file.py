@@ -35,7 +35,7 @@ from bitstream.errors import (
     UnknownRequiredChunk,
 )
 from bitstream.fields import Cursor, Record, Repeated, Uint, parse
-from bitstream.frames import FrameSegment, write_frames
+from bitstream.frames import FrameSegment
 from bitstream.header import (
     Header,
     Predictive,
@@ -48,7 +48,7 @@ from bitstream.header import (
     write_timestamps,
 )
 from bitstream.limits import DEFAULT_LIMITS, Limits
-from bitstream.segment import Part, Segment, read_segment, read_sizes, read_span, write_segment
+from bitstream.segment import Part, Segment, read_segment, read_sizes, read_span
 
 __all__ = ["Contents", "Nerv", "Reader", "SegmentEntry", "Verification", "assemble", "read", "verify", "write"]
 
@@ -435,9 +435,7 @@ def _coded(segment: Segment | FrameSegment, header: Header) -> bytes:
         raise ValueError(
             f"a {type(segment).__name__} does not belong in a file of {type(header.architecture).__name__}"
         )
-    if isinstance(segment, FrameSegment):
-        return write_frames(segment.start, segment.records(), segment.weights)
-    return write_segment(segment)
+    return segment.payload()
 
 
 def _read_at(source: Source, start: int, place: range) -> bytes:

@@ -85,6 +85,10 @@ class FrameSegment:
         """A segment held in memory; inverse of `write_frames`, records yet to be checked."""
         return cls(lambda place: payload[place.start : place.stop], len(payload), where, limits)
 
+    def payload(self) -> bytes:
+        """Inverse of `of`."""
+        return write_frames(self.start, self.records(), self.weights)
+
     @property
     def start(self) -> int:
         """Its first frame in the file."""
@@ -125,7 +129,7 @@ class FrameSegment:
 
     def whole(self) -> FrameSegment:
         """The same, held in memory, every record checked."""
-        return FrameSegment.of(write_frames(self.start, self.records(), self.weights), self._where, self._limits)
+        return FrameSegment.of(self.payload(), self._where, self._limits)
 
     def __eq__(self, other: object) -> bool:
         return (

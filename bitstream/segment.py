@@ -8,6 +8,8 @@ One stream per part costs some 5 bytes each, and in return the bytes of a part a
 an estimate, and a part that is not wanted is not decoded.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -97,6 +99,15 @@ class Segment:
     start: int  # first frame
     frames: int  # at least 1
     tensors: tuple[QuantizedTensor, ...]  # in the order of the network
+
+    @classmethod
+    def of(cls, payload: bytes, where: str) -> Segment:
+        """From the payload of a SEGM chunk. See `read_segment`."""
+        return read_segment(payload, where)
+
+    def payload(self) -> bytes:
+        """Inverse of `of`. See `write_segment`."""
+        return write_segment(self)
 
 
 @dataclass(frozen=True)

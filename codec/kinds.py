@@ -27,7 +27,9 @@ class Kind:
 
 KINDS = (
     Kind(Architecture, DualHeadSpec, ModelSettings, "codec.network.dual_head", "codec.encoding.dual_head"),
-    Kind(Predictive, PredictiveSpec, PredictiveSettings, "codec.decoding.predictive", "codec.encoding.predictive.coder"),
+    Kind(
+        Predictive, PredictiveSpec, PredictiveSettings, "codec.decoding.predictive", "codec.encoding.predictive.coder"
+    ),
 )
 
 

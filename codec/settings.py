@@ -31,7 +31,6 @@ class ModelSettings:
     out_bias: str = "0.5"  # tanh, sigmoid, or a number added to the RGB head's output
     clip_rank: int = 8  # width of the CLIP head's hidden layer
 
-
     def check(self) -> None:
         """Raise ValueError for values out of range and for settings that contradict each other."""
         if self.embed is not None:
@@ -169,7 +168,9 @@ class Settings:
         for name, value in given.items():
             group = next((g for g in GROUPS if name in groups[g]), None)
             if group is None and name in {f.name for kind in MODELS for f in fields(kind)}:
-                raise ValueError(f"{name} is no setting of the network of --preset {self.preset}: choose another preset")
+                raise ValueError(
+                    f"{name} is no setting of the network of --preset {self.preset}: choose another preset"
+                )
             if group is None:
                 raise TypeError(f"no setting is called '{name}'")
             changed.setdefault(group, {})[name] = value

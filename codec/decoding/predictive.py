@@ -39,7 +39,7 @@ def load(
 ) -> PredictiveDecoder:
     """A segment, ready to decode. Raises MissingBase, and MalformedChunk for a head of another shape."""
     network, coder = _base(spec.base, device, dtype)
-    head = load_head(segment.weights(), spec, network.shape.features)
+    head = load_head(segment.weights, spec, network.shape.features)
     return PredictiveDecoder(network, coder, head, geometry, segment, device)
 
 
@@ -63,7 +63,7 @@ class PredictiveDecoder:
         self._network, self._coder, self._segment = network, coder, segment
         self._head = None if head is None else head.to(device)
         self._geometry, self._device = geometry, device
-        self._place_of = {frame.number: place for place, frame in enumerate(segment.table.frames)}
+        self._place_of = {frame.number: place for place, frame in enumerate(segment.coded)}
         self._shown: OrderedDict[int, Tensor] = OrderedDict()  # uint8 [3, H, W], by number
         self._features: dict[int, Tensor] = {}  # [patches, C] of the frames asked for
 
@@ -73,7 +73,7 @@ class PredictiveDecoder:
 
     def references(self, t: int) -> tuple[int, ...]:
         """The frames that frame t is made from, which are decoded before it."""
-        return self._segment.table.frames[self._place_of[t]].references
+        return self._segment.coded[self._place_of[t]].references
 
     @torch.inference_mode()
     def frames(self, t: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class PredictiveDecoder:
 
     def _decoded(self, numbers: Sequence[int], pool: bool = False) -> dict[int, Tensor]:
         """The frames asked for, uint8 [3, H, W] each, with whatever of their chains is not at hand decoded first."""
-        table = self._segment.table.frames
+        table = self._segment.coded
         wanted = {n: self._shown[n] for n in numbers if n in self._shown}
         missing: set[int] = set()
         waiting = [n for n in numbers if n not in wanted]
@@ -153,6 +153,3 @@ class PredictiveDecoder:
         empty = empty_symbols(self._network, height, width, len(ways))
         ratio = ways[-1] / ways[0] if ways else None
         return self._coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where)
-
-
-

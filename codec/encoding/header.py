@@ -52,6 +52,7 @@ def plan_header(
         color=info.color,
         teacher=teacher,
         split=settings.source.split,
+        base=spec.base,
     )
     _check_readable(header, spec, geometry, values)  # now, not after hours of training
     return header, spec

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitstream import read_segment, write_segment
 from codec.decoding.reader import frames_at_once
 from codec.errors import EncodeError
 from codec.kinds import kind_of
@@ -45,6 +44,9 @@ class Clock:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
+FACTS = ("parameters", "epochs", "frames_trained", "training_seconds", "seconds", "details")
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentResult:
     """A coded segment and what the report wants to know of it."""
@@ -56,11 +58,12 @@ class SegmentResult:
     training_seconds: float  # of steps alone
     seconds: dict[str, float]  # by phase
     measured: Measured
+    details: dict[str, Any] = field(default_factory=dict)  # of the coder; see `Coded`
 
     def facts(self) -> dict[str, Any]:
         """All but the payload, as JSON has it."""
         lists = {k: None if v is None else v.tolist() for k, v in asdict(self.measured).items()}
-        own = {k: getattr(self, k) for k in ("parameters", "epochs", "frames_trained", "training_seconds", "seconds")}
+        own = {k: getattr(self, k) for k in FACTS}
         return own | {"measured": lists}
 
     @classmethod
@@ -86,11 +89,11 @@ def encode_segment(
             raise EncodeError(str(error)) from error
     watcher.phase("code")
     with clock("code"):
-        payload = write_segment(coded.segment)
+        payload = coded.segment.payload()
     watcher.phase("check")
     device = torch.device(task.device)
     with clock("decode_symbols"):
-        back = read_segment(payload, "the coded segment")
+        back = type(coded.segment).of(payload, "the coded segment")
         if back != coded.segment:
             raise EncodeError(f"the segment at frame {task.start} does not decode to what was coded")
         network = load_network(task.spec, task.geometry, back, device, pick_dtype(device))
@@ -99,12 +102,13 @@ def encode_segment(
     clock.seconds["measure"] -= clock.seconds["decode"] + clock.seconds.get("decode_features", 0.0)
     return SegmentResult(
         payload=payload,
-        parameters=sum(tensor.values.size for tensor in back.tensors),
+        parameters=coded.parameters,
         epochs=coded.epochs,
         frames_trained=coded.frames,
         training_seconds=coded.seconds,
         seconds=clock.seconds,
         measured=measured,
+        details=coded.details,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bitstream import Segment
+from bitstream import FrameSegment, Segment
 from codec.kinds import kind_of
 from codec.specs import Geometry, NetworkSpec
 
@@ -36,7 +36,7 @@ class Network(Protocol):
 
 
 def load_network(
-    spec: NetworkSpec, geometry: Geometry, segment: Segment, device: torch.device, dtype: torch.dtype
+    spec: NetworkSpec, geometry: Geometry, segment: Segment | FrameSegment, device: torch.device, dtype: torch.dtype
 ) -> Network:
     """The network that a segment holds. Raises MalformedChunk where it holds none of this spec."""
     network: Network = import_module(kind_of(spec).network).load(spec, geometry, segment, device, dtype)

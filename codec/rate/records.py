@@ -47,16 +47,17 @@ class WritingPort:
         return np.where(coded, values, np.int16(0))
 
     def finish(self) -> bytes:
-        """The record: the coder's words, zero bytes at the end left out."""
-        return self._coder.finish().rstrip(b"\0")
+        """The record: the coder's words, up to three zero bytes at the end left out."""
+        return _trimmed(self._coder.finish())
 
 
 class ReadingPort:
     """Returns what a record holds."""
 
     def __init__(self, record: bytes, where: str) -> None:
-        self._coder = Decoder(record + bytes(-len(record) % 4), where)
         self._where, self._record = where, record
+        self._words = record + bytes(-len(record) % 4)
+        self._coder = Decoder(self._words, where)
 
     def __call__(self, values: Integers, rows: NDArray[np.uint8]) -> Integers:
         coded = rows > 0
@@ -66,9 +67,14 @@ class ReadingPort:
 
     def finish(self) -> None:
         """Raise MalformedChunk unless the record is exactly what an encoder writes."""
-        if self._record.endswith(b"\0"):
+        if _trimmed(self._words) != self._record:
             raise MalformedChunk(f"{self._where}: zero bytes at the end of a record")
         self._coder.finish()
+
+
+def _trimmed(words: bytes) -> bytes:
+    """Words without the zero bytes that end the last of them; what is left out is put back to the next multiple of 4."""
+    return words[: max(len(words.rstrip(b"\0")), len(words) - 3)]
 
 
 class FrameCoder:

@@ -275,7 +275,7 @@ class Trainer:
         watcher.status(self._status())
         segment = Segment(self.task.start, self.task.geometry.frames, self.parameters.integers())
         frames = self.step / self.steps_per_epoch * len(self.train_tiles) / self.tiles.per_frame
-        return Coded(segment, self.epoch, frames, self.elapsed)
+        return Coded(segment, sum(t.values.size for t in segment.tensors), self.epoch, frames, self.elapsed)
 
     def _status(self) -> Status:
         psnr = float("nan")  # of a training that had ended before it was resumed

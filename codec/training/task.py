@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import Segment
+from bitstream import FrameSegment, Segment
 from codec.network.interface import Network
 from codec.settings import Settings
 from codec.specs import Geometry, NetworkSpec
@@ -37,10 +37,12 @@ class SegmentTask:
 class Coded:
     """A segment as integers, and what it took to find them."""
 
-    segment: Segment
+    segment: Segment | FrameSegment
+    parameters: int  # values of the network that decodes it
     epochs: int
     frames: float  # trained on, over all steps, patches counted as parts of one
     seconds: float  # of training steps alone
+    details: dict[str, Any] = field(default_factory=dict)  # what else the report says of it, as JSON has it
 
 
 @dataclass(frozen=True)

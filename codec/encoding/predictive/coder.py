@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bitstream import FrameSegment, write_frames
 from codec.encoding.predictive.analysis import load_analysis
@@ -27,15 +27,17 @@ from codec.encoding.predictive.head import fit_head
 from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma
 from codec.network.predictive.head import ClipHead
 from codec.network.predictive.store import default, digest_of, load_network
-from codec.settings import PredictiveSettings, Settings
+from codec.settings import QUALITY, PredictiveSettings, Settings
 from codec.specs import Geometry, PredictiveSpec
 from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher
 
 LOWEST, HIGHEST = 0.0, 63.0  # quality
-NEAR, NEAR_MIDDLE = 0.96, 0.985  # of the size asked for: near enough, and what to aim at
-RESOLUTION = 0.05  # quality indices, of the search
+NEAR, AIM = 0.96, 0.98  # of the size asked for: near enough, and what is aimed at
 CLOSE = 0.05  # dB over the PSNR asked for, likewise
-TRIES = 9
+RESOLUTION = 0.05  # quality indices
+TRIES = 10
+LOG_BYTES_PER_DB = 0.19  # at which sizes at different PSNR are compared; measured around 30 dB
+LEAST_ERROR = 1e-4  # so that a perfect frame has a PSNR
 
 
 def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None, warn: Warn) -> PredictiveSpec:
@@ -45,18 +47,24 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
     return PredictiveSpec(digest_of(base), clip_dim, model.clip_rank if clip_dim else 0)
 
 
-@dataclass(frozen=True)
-class _Try:
+@dataclass(frozen=True, eq=False)
+class Try:
     """A segment encoded at one quality."""
 
     quality: float
+    anchor: int  # frames between anchors
     frames: list[Encoded]  # in coding order
-    size: int  # bytes of its records
+    levels: dict[int, int]  # by frame number: 0 key frames, 1 anchors, 2.. between them
+    size: int  # bytes
 
     @property
     def psnr(self) -> float:
-        """Mean over frames, dB."""
-        return float(np.mean([10 * math.log10(255**2 / max(e.error, 1e-4)) for e in self.frames]))
+        return mean_psnr(self.frames)
+
+
+def mean_psnr(frames: Sequence[Encoded]) -> float:
+    """Mean over frames, dB."""
+    return float(np.mean([10 * math.log10(255**2 / max(e.error, LEAST_ERROR)) for e in frames]))
 
 
 def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
@@ -64,100 +72,137 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
     started = time.perf_counter()
     model: PredictiveSettings = task.settings.model
     path = Path(model.base) if model.base else default()
-    network = load_network(path).eval()
-    encoder = FrameEncoder(network, load_analysis(path).eval(), SearchSettings())
-    planes = [luma(frame) for frame in task.frames]
-    structure = GopSettings(model.anchor, model.keyint)
-    groups = order(len(planes), structure, scene_cuts(planes))
-    flows = Flows(planes)
+    network = load_network(path)
     watcher.begin(sum(p.numel() for p in network.parameters()))
+    run = _Run(task, FrameEncoder(network, load_analysis(path), SearchSettings(model.motion_steps)), watcher)
+    target = task.settings.rate
+    best = search_quality(run.best, target.quality or QUALITY, task.target_bytes, target.psnr, warn)
+    weights = b""
+    if task.features is not None:
+        shown = sorted(best.frames, key=lambda e: e.coded.number)
+        pooled = torch.cat([ClipHead.pool(e.trunk[None], task.geometry) for e in shown])
+        features = torch.from_numpy(task.features)
+        weights = fit_head(pooled.clone(), features, task.spec.clip_rank, target, task.settings.train.seed)
+    payload = write_frames(task.start, [e.coded for e in best.frames], weights)
+    return Coded(
+        FrameSegment.of(payload, "the coded segment"),
+        parameters=sum(p.numel() for p in network.parameters()),
+        epochs=0,
+        frames=0.0,
+        seconds=time.perf_counter() - started,
+        details=_details(best),
+    )
 
-    def attempt(quality: float) -> _Try:
+
+class _Run:
+    """Encodes a segment again and again, keeping what does not depend on the quality."""
+
+    def __init__(self, task: SegmentTask, encoder: FrameEncoder, watcher: Watcher) -> None:
+        self.task, self.encoder, self.watcher = task, encoder, watcher
+        planes = [luma(frame) for frame in task.frames]
+        self.flows, self.cuts = Flows(planes), scene_cuts(planes)
+        self.anchors: tuple[int, ...] = task.settings.model.anchor
+        self.started = time.perf_counter()
+
+    def best(self, quality: float) -> Try:
+        """The segment at a quality, with whichever distance of anchors takes the fewest bytes for its PSNR.
+
+        The distance that is best at the first quality asked for is kept for the others.
+        """
+        tries = [self._encode(quality, anchor) for anchor in self.anchors]
+        best = min(tries, key=lambda t: math.log(t.size) - LOG_BYTES_PER_DB * t.psnr)
+        self.anchors = (best.anchor,)
+        return best
+
+    def _encode(self, quality: float, anchor: int) -> Try:
+        structure = GopSettings(anchor, self.task.settings.model.keyint)
+        groups = order(len(self.task.frames), structure, self.cuts)
         done: dict[int, Encoded] = {}
         for item in (item for group in groups for item in group):
             shown = {r: done[r].shown for r in item.references}
-            q = structure.quality(quality, item)
-            done[item.number] = encoder.encode(item.number, task.frames[item.number], shown, q, flows)
-            watcher.status(_status(list(done.values()), len(planes), time.perf_counter() - started))
+            frame, index = self.task.frames[item.number], structure.quality(quality, item)
+            done[item.number] = self.encoder.encode(item.number, frame, shown, index, self.flows)
+            self.watcher.status(self._status(list(done.values())))
         frames = list(done.values())
-        return _Try(quality, frames, len(write_frames(task.start, [e.coded for e in frames])))
+        levels = {item.number: item.level for group in groups for item in group}
+        return Try(quality, anchor, frames, levels, len(write_frames(0, [e.coded for e in frames])))
 
-    weights = b""
-    target = task.settings.rate
-    best = search_quality(attempt, target.quality, task.target_bytes, target.psnr, warn)
-    if task.features is not None:
-        inorder = sorted(best.frames, key=lambda e: e.coded.number)
-        pooled = torch.cat([ClipHead.pool(e.trunk[None], task.geometry) for e in inorder])
-        features = torch.from_numpy(task.features)
-        weights = fit_head(pooled.clone(), features, model.clip_rank, target, task.settings.train.seed)
-    payload = write_frames(task.start, [e.coded for e in best.frames], weights)
-    segment = FrameSegment.of(payload, "the coded segment")
-    return Coded(segment, 0, float(len(planes)), time.perf_counter() - started)
+    def _status(self, done: list[Encoded]) -> Status:
+        part = len(done) / len(self.task.frames)
+        seconds = time.perf_counter() - self.started
+        bits = sum(8.0 * len(e.coded.record) for e in done)
+        return Status(0, None, part, mean_psnr(done), bits, seconds / part * (1 - part))
 
 
-def _status(done: list[Encoded], frames: int, seconds: float) -> Status:
-    part = len(done) / frames
-    bits = sum(8.0 * len(e.coded.record) for e in done)
-    return Status(0, None, part, _Try(0, done, 0).psnr, bits, seconds / part * (1 - part))
+def _details(best: Try) -> dict[str, Any]:
+    """Bytes by part and by level of the frames, from ideal code lengths; what is rounded up counts to no part."""
+    parts: dict[str, float] = {}
+    levels: dict[int, dict[str, float]] = {}
+    for e in best.frames:
+        for part, bits in e.bits.items():
+            parts[part] = parts.get(part, 0.0) + bits / 8
+        level = levels.setdefault(best.levels[e.coded.number], {"frames": 0, "bytes": 0, "error": 0.0})
+        level["frames"] += 1
+        level["bytes"] += len(e.coded.record)
+        level["error"] += e.error
+    return {
+        "quality": best.quality,
+        "anchor": best.anchor,
+        "bytes_by_part": {part: round(size) for part, size in parts.items()},
+        "levels": [
+            {"level": n, "frames": v["frames"], "bytes": v["bytes"], "mse": round(v["error"] / v["frames"], 3)}
+            for n, v in sorted(levels.items())
+        ],
+    }
 
 
 def search_quality(
-    attempt: Callable[[float], _Try], quality: float, size: float | None, psnr: float | None, warn: Warn
-) -> _Try:
-    """The best segment that keeps to a size, the smallest that reaches a PSNR, or the one at a quality.
+    attempt: Callable[[float], Try], quality: float, size: float | None, psnr: float | None, warn: Warn
+) -> Try:
+    """The largest segment within a size, the smallest that reaches a PSNR, or else the one at a quality.
 
-    Sizes grow and PSNR rises with the quality nearly evenly on their log scales: each try is where the line through the
-    two nearest ones meets the target, kept inside the bounds found so far.
+    The logarithm of the size and the PSNR rise nearly evenly with the quality: each try is where the line through the
+    two nearest ones meets the goal, inside the bounds that the tries so far have set.
     """
     if size is None and psnr is None:
         return attempt(quality)
-    goal = math.log(NEAR_MIDDLE * size) if size is not None else float(psnr or 0) + CLOSE / 2
+    goal = math.log(size * AIM) if size is not None else float(psnr or 0) + CLOSE / 2
+    slope = 0.08 if size is not None else 0.45  # per index, to begin with
 
-    def value(found: _Try) -> float:
+    def value(found: Try) -> float:
         return math.log(found.size) if size is not None else found.psnr
 
-    def fits(found: _Try) -> bool:
+    def fits(found: Try) -> bool:
         return found.size <= size if size is not None else found.psnr >= float(psnr or 0)
 
-    def near(found: _Try) -> bool:
-        if size is not None:
-            return NEAR * size <= found.size <= size
-        return 0 <= found.psnr - float(psnr or 0) <= CLOSE
+    def near(found: Try) -> bool:
+        return fits(found) and (
+            found.size >= NEAR * size if size is not None else found.psnr <= float(psnr or 0) + CLOSE
+        )
 
-    low, high = LOWEST, HIGHEST
-    tries: list[_Try] = []
-    q = quality
-    slope = 0.08 if size is not None else 0.45  # per index: of log bytes, of dB
-    for _ in range(TRIES):
-        tries.append(attempt(q))
-        last = tries[-1]
-        if near(last):
-            break
-        if value(last) > goal:
-            high = min(high, q)
+    low, high, tries = LOWEST, HIGHEST, [attempt(quality)]
+    while len(tries) < TRIES and not near(tries[-1]):
+        if value(tries[-1]) > goal:
+            high = min(high, tries[-1].quality)
         else:
-            low = max(low, q)
-        if high - low < RESOLUTION:
+            low = max(low, tries[-1].quality)
+        nearest = sorted(tries, key=lambda t: abs(value(t) - goal))
+        if len(tries) > 1 and (apart := nearest[0].quality - nearest[1].quality):
+            slope = max((value(nearest[0]) - value(nearest[1])) / apart, slope / 4)
+        wanted = nearest[0].quality + (goal - value(nearest[0])) / slope
+        inside = min(max(wanted, low + RESOLUTION), high - RESOLUTION)
+        # an end of the range is worth a try of its own, and only one
+        if wanted <= LOWEST or wanted >= HIGHEST:
+            inside = LOWEST if wanted <= LOWEST else HIGHEST
+        if high - low < 2 * RESOLUTION or any(abs(t.quality - inside) < RESOLUTION / 2 for t in tries):
             break
-        if len(tries) > 1:
-            a, b = sorted(tries, key=lambda t: abs(value(t) - goal))[:2]
-            if abs(a.quality - b.quality) > RESOLUTION and value(a) != value(b):
-                slope = max((value(a) - value(b)) / (a.quality - b.quality), slope / 4)
-            last = a
-        margin = RESOLUTION / 2
-        q = min(max(last.quality + (goal - value(last)) / slope, low + margin), high - margin)
-        if low == LOWEST and q < LOWEST + 2 * margin:
-            q = LOWEST
-        if high == HIGHEST and q > HIGHEST - 2 * margin:
-            q = HIGHEST
-        if any(abs(t.quality - q) < RESOLUTION / 4 for t in tries):
-            break
-    fitting = [t for t in tries if fits(t)]
-    if fitting:
+        tries.append(attempt(inside))
+    if fitting := [t for t in tries if fits(t)]:
         return max(fitting, key=lambda t: t.size) if size is not None else min(fitting, key=lambda t: t.size)
-    best = min(tries, key=lambda t: t.size) if size is not None else max(tries, key=lambda t: t.psnr)
     if size is not None:
-        warn(f"{best.size:,} bytes are the fewest that this segment can be coded in, {round(size):,} were asked for")
+        best = min(tries, key=lambda t: t.size)
+        warn(f"{best.size:,} bytes are the fewest that this can be coded in, {round(size):,} were asked for")
     else:
-        warn(f"{best.psnr:.2f} dB are the most that this segment can be coded at, {psnr} were asked for")
+        best = max(tries, key=lambda t: t.psnr)
+        warn(f"{best.psnr:.2f} dB are the most that this can be coded at, {psnr:g} were asked for")
     return best

@@ -17,8 +17,9 @@ from codec.network.predictive.frames import empty_symbols, pad, predict, reconst
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
+from codec.network.predictive.symbols import Integers, Symbols
 from codec.network.predictive.transform import BLOCK
-from codec.rate.records import FrameCoder, Symbols
+from codec.rate.records import FrameCoder
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -84,7 +85,7 @@ def scene_cuts(planes: Sequence[NDArray[np.float32]]) -> tuple[int, ...]:
     height, width = planes[0].shape
     size = (max(1, min(width, round(32 * width / height))), min(32, height))
     small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in planes]
-    changes = np.array([0.0] + [float(np.abs(a - b).mean()) for a, b in zip(small, small[1:], strict=False)])
+    changes = np.array([0.0] + [float(np.abs(a - b).mean()) for a, b in pairwise(small)])
     found = []
     for t in np.flatnonzero(changes > CUT_CHANGE):
         near = np.concatenate((changes[max(1, t - 3) : t], changes[t + 1 : t + 4]))

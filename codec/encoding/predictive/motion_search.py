@@ -187,7 +187,9 @@ def search(
             move = np.stack(((c * ry - b * rx) / determinant, (a * rx - b * ry) / determinant))
             fields[k] = field + np.clip(move, -settings.largest_step, settings.largest_step)
     wanted = np.clip(np.stack(fields), -LARGEST_MOTION, LARGEST_MOTION)
-    return _rounded(wanted, [tuple(settings.trust * share * share * lagrangian * h for h in hs) for hs in hessians], ratio)
+    return _rounded(
+        wanted, [tuple(settings.trust * share * share * lagrangian * h for h in hs) for hs in hessians], ratio
+    )
 
 
 def _near(f: Plane) -> Plane:
