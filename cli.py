@@ -174,6 +174,8 @@ def main() -> None:
     \b
     nvcodec encode video.mp4 -o v.nerv     overfit a network to the video
     nvcodec decode v.nerv -o out.mp4       rebuild the frames
+    nvcodec search "a dog" v.nerv          when it shows something
+    nvcodec label v.nerv labels.txt        what it shows, over time
     nvcodec info v.nerv                    what is in it
     nvcodec verify v.nerv                  whether all of it is intact
     """
@@ -485,3 +487,157 @@ def verify(path: str, against: str | None, as_json: bool, quiet: bool, device: s
     show(result, as_json, console.verified(result, path))
     if not result["ok"]:
         sys.exit(1)
+
+
+QUERY_OPTIONS = (
+    click.option("--clip-model", metavar="NAME", help="The file's teacher, where open_clip has no model of its name."),
+    click.option("--clip-pretrained", metavar="NAME", help="Its weights, where they are a checkpoint file."),
+    click.option("--force", is_flag=True, help="Replace an existing picture."),
+    click.option("--quiet", is_flag=True, help="No progress; warnings stay."),
+    *READ_OPTIONS,
+)
+
+
+def query_options(command: T) -> T:
+    for add in reversed(QUERY_OPTIONS):
+        command = add(command)  # type: ignore[type-var]
+    return command
+
+
+@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@click.argument("words", nargs=-1, metavar="[TEXT] PATH...")
+@click.option("--image", type=Parsed("FILE", filename), help="A picture to look for; then TEXT may be left out.")
+@click.option("--not", "without", metavar="TEXT", help="What is not wanted.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Moments at most.")
+@click.option("--sheet", type=Parsed("FILE", filename), help="Write a contact sheet, found patches framed: .png, .jpg.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@query_options
+def search(
+    words: tuple[str, ...],
+    image: str | None,
+    without: str | None,
+    top: int,
+    sheet: str | None,
+    as_json: bool,
+    clip_model: str | None,
+    clip_pretrained: str | None,
+    force: bool,
+    quiet: bool,
+    device: str,
+    limit: tuple[str, ...],
+) -> None:
+    """Find the moments of files that fit a text or picture.
+
+    Best first. PATHs are .nerv files, or directories of them. The search reads the features in the files: CLIP runs on
+    the query alone, and no frame is decoded but those of --sheet. With --image, TEXT may be left out.
+
+    \b
+    nvcodec search "a dog running" v.nerv more/ --top 5
+    nvcodec search "a dog" v.nerv --not "a cat" --sheet hits.png
+    nvcodec search --image query.jpg v.nerv
+    """
+    text, paths = split_query(words, image is not None)
+    from codec.bars import counting
+
+    with failures(), counting("indexing", quiet) as progress:
+        from codec import video
+        from codec.atomic import check_outputs
+        from codec.decoding.collection import open_files
+        from codec.features import search as run
+        from codec.features import teacher_of
+        from codec.features.pictures import check_picture_name, contact_sheet, write_picture
+
+        readers = open_files(paths, device, limits(limit), features=True, warn=console.warn)
+        if sheet is not None:
+            check_picture_name(sheet)
+            check_outputs([(sheet, None)], [*(reader.name for reader in readers), *([image] if image else [])], force)
+        picture = next(iter(video.frames(image, stop=1))) if image else None
+        teacher = teacher_of(readers, clip_model, clip_pretrained, readers[0].device, console.warn)
+        found = run(
+            readers,
+            text,
+            image=picture,
+            without=without,
+            top=top,
+            teacher=teacher,
+            progress=progress,
+            warn=console.warn,
+        )
+        if sheet is not None:
+            by_name = {reader.name: reader for reader in readers}
+            frames = [by_name[moment.name][moment.frame] for moment in found]
+            grids = [by_name[moment.name].header.grid for moment in found]
+            write_picture(sheet, contact_sheet(found, frames, grids), force)
+    click.echo(console.found_as_json(found) if as_json else console.found(found))
+
+
+def split_query(words: tuple[str, ...], has_image: bool) -> tuple[str | None, list[str]]:
+    """[TEXT] PATH... -> text, paths. With an image the first word is a text only if nothing of its name is there."""
+    from pathlib import Path
+
+    text, paths = (words[0], list(words[1:])) if words else (None, [])
+    if text is not None and has_image and (Path(text).exists() or not paths):
+        text, paths = None, list(words)
+    if not paths:
+        raise click.UsageError('give a text and a file: nvcodec search "a dog" v.nerv')
+    if text is not None and not text.strip():
+        raise click.UsageError("the text to look for is empty")
+    return text, paths
+
+
+@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@click.argument("path", type=Parsed("PATH", filename))
+@click.argument("labels", type=Parsed("LABELS", filename))
+@click.option("--plot", type=Parsed("FILE", filename), help="Write the labels over time as a picture: .png, .jpg.")
+@query_options
+def label(
+    path: str,
+    labels: str,
+    plot: str | None,
+    clip_model: str | None,
+    clip_pretrained: str | None,
+    force: bool,
+    quiet: bool,
+    device: str,
+    limit: tuple[str, ...],
+) -> None:
+    """Say which labels fit a file, over time.
+
+    LABELS is a text file of one a line. Prints a table with tabs between the columns: start and stop (seconds), first
+    and last frame, label, and score: the mean cosine of the label and the best patch of each frame.
+
+    \b
+    nvcodec label v.nerv labels.txt --plot timeline.png > labels.tsv
+    """
+    from codec.bars import counting
+
+    with failures(), counting("indexing", quiet) as progress:
+        from codec.atomic import check_outputs
+        from codec.decoding.reader import NervReader
+        from codec.features import label as run
+        from codec.features import teacher_of
+        from codec.features.pictures import check_picture_name, timeline, write_picture
+
+        chosen = read_labels(labels)
+        reader = NervReader(path, device, limits=limits(limit))
+        if plot is not None:
+            check_picture_name(plot)
+            check_outputs([(plot, None)], [path, labels], force)
+        teacher = teacher_of([reader], clip_model, clip_pretrained, reader.device, console.warn)
+        stretches, _ = run(reader, chosen, teacher=teacher, progress=progress, warn=console.warn)
+        if plot is not None:
+            write_picture(plot, timeline(stretches, chosen, len(reader), float(reader.header.fps)), force)
+    click.echo(console.labelled(stretches, reader.presentation, len(reader)))
+
+
+def read_labels(path: str) -> list[str]:
+    """The lines of a text file that hold something, each once."""
+    with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 (the name as the user gave it, for the error)
+        try:
+            lines = [" ".join(line.split()) for line in file]
+        except UnicodeDecodeError as error:
+            raise click.ClickException(f"{path} is no text in UTF-8: give a text file of one label a line") from error
+    found = list(dict.fromkeys(line for line in lines if line))
+    if not found:
+        raise click.ClickException(f"{path} holds no labels: give one a line")
+    return found

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codec.features import Moment, Stretch
+    from codec.video.timing import Presentation
 
 
 def warn(message: str) -> None:
@@ -52,6 +60,32 @@ def verified(result: dict[str, Any], path: str) -> str:
         return "\n".join([f"{path}: damaged", *(f"  {p}" for p in result["problems"])])
     quality = f", {_quality(result)}" if "psnr" in result else ""
     return f"{path}: intact, {result['frames']} frames decoded{quality}"
+
+
+def found(moments: Sequence[Moment]) -> str:
+    """The result of a search, a line a moment."""
+    width = max((len(moment.name) for moment in moments), default=0)
+    return "\n".join(
+        f"{number:3} {moment.score:6.3f}  {moment.name:{width}}  {moment.timecode}  frame {moment.frame} "
+        f"({moment.start}..{moment.stop - 1})  patch {moment.patch[0]},{moment.patch[1]}"
+        for number, moment in enumerate(moments, start=1)
+    )
+
+
+def found_as_json(moments: Sequence[Moment]) -> str:
+    """The same for machines: a list, `stop` excluded."""
+    return json.dumps([asdict(moment) | {"timecode": moment.timecode} for moment in moments], indent=2)
+
+
+def labelled(stretches: Sequence[Stretch], shown: Presentation, frames: int) -> str:
+    """Labels over time as a table with tabs."""
+    ends = [*(float(shown.seconds(stretch.start)) for stretch in stretches), float(frames / shown.fps)]
+    lines = ["start\tstop\tfirst_frame\tlast_frame\tlabel\tscore"]
+    for stretch, (start, stop) in zip(stretches, pairwise(ends), strict=True):
+        lines.append(
+            f"{start:.3f}\t{stop:.3f}\t{stretch.start}\t{stretch.stop - 1}\t{stretch.label}\t{stretch.score:.4f}"
+        )
+    return "\n".join(lines)
 
 
 def _quality(found: dict[str, Any]) -> str:

@@ -738,7 +738,7 @@ def test_damage_costs_only_the_frames_of_its_segment(encoded: Encoded, decoded: 
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
-@pytest.mark.parametrize("command", [(), ("encode",), ("decode",), ("info",), ("verify",)])
+@pytest.mark.parametrize("command", [(), ("encode",), ("decode",), ("search",), ("label",), ("info",), ("verify",)])
 def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     lines = run(*command, "--help").stdout.splitlines()
@@ -760,6 +760,6 @@ def test_version() -> None:
 
 def test_the_commands_are_listed() -> None:
     shown = run("--help").stdout
-    for command in ("encode", "decode", "info", "verify"):
+    for command in ("encode", "decode", "search", "label", "info", "verify"):
         assert f"\n  {command} " in shown
     assert "..." not in shown.split("Commands:")[1], "each says in a line what it does"
