@@ -48,6 +48,9 @@ class Spy(Silent):
     def phase(self, name: str) -> None:
         self.phases.append(name)
 
+    def source(self, described: str) -> None:
+        pass
+
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:
         self.segments.append((start, total, frames))
         if start == self.interrupt_at:
