@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ import click
 from bitstream import BitstreamError, Limits
 from codec import console
 from codec.errors import CodecError
+from codec.options import Wholes, declared
+from codec.settings import DEFAULT_PRESET, GROUPS, MODELS, PRESETS, PRESETS_HELP, Settings
 from codec.versions import installed
 
 T = TypeVar("T")
@@ -43,49 +45,7 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-def numbers(count: int | None = None, example: str = "5_3_2") -> Callable[[str], tuple[int, ...]]:
-    """A parser of `count` whole numbers with spaces, commas, underscores or an x between."""
-
-    def parse(text: str) -> tuple[int, ...]:
-        from codec.settings import parse_numbers
-
-        found = parse_numbers(text)
-        if not found or (count is not None and len(found) != count):
-            raise ValueError(f"'{text}' is not {count or 'a list of'} whole numbers such as {example}")
-        return found
-
-    return parse
-
-
-def crop(text: str) -> tuple[int, ...]:
-    return () if text.strip() == "-1" else numbers(2, "640_1280, height and width")(text)
-
-
-def resize(text: str) -> tuple[int, ...] | int:
-    if text.strip() == "-1":
-        return ()
-    found = numbers()(text)
-    return found[0] if len(found) == 1 else numbers(2, "360_640, height and width")(text)
-
-
-def conv_types(text: str) -> tuple[str, ...]:
-    names = tuple(text.replace(",", " ").replace("_", " ").split())
-    if len(names) != 2:
-        raise ValueError(f"'{text}' is not two names, encoder and decoder, such as 'convnext pshuffel'")
-    return names
-
-
-def blocks(text: str) -> tuple[int, ...]:
-    found = numbers()(text)
-    if len(found) < 2:
-        raise ValueError(f"'{text}' is not ENCODER_DECODER such as 1_1, or with a number for each decoder stage 1_1_2")
-    return found
-
-
-def size(text: str) -> int:
-    from codec.settings import parse_size
-
-    return parse_size(text)
+PATCH = Wholes(0, 254, "R,C", "1,0, a row and a column", 2, 2)
 
 
 def rate(text: str) -> Fraction:
@@ -103,10 +63,6 @@ def frame_range(text: str) -> tuple[int, int | None]:
     if not colon:
         return int(start), int(start) + 1
     return int(start or 0), int(stop) if stop else None
-
-
-def fc_hw(text: str) -> tuple[int, ...]:
-    return () if text.strip() == "auto" else numbers(2, "9_16, height and width")(text)
 
 
 def filename(text: str) -> str:
@@ -174,6 +130,8 @@ def main() -> None:
     \b
     nvcodec encode video.mp4 -o v.nerv     overfit a network to the video
     nvcodec decode v.nerv -o out.mp4       rebuild the frames
+    nvcodec search "a dog" v.nerv          when it shows something
+    nvcodec label v.nerv labels.txt        what it shows, over time
     nvcodec info v.nerv                    what is in it
     nvcodec verify v.nerv                  whether all of it is intact
     """
@@ -202,79 +160,52 @@ class GroupedCommand(click.Command):
                 formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=width)
 
 
-ENCODE_OPTIONS = (
-    # (names, type, help), a type of None for a flag; what is not given, the preset decides
-    ("Source", (
-        (("--grid",), Parsed("RxC", numbers(2, "2x4")), "Patches: rows x columns, such as 2x4."),
-        (("--crop-list", "crop"), Parsed("H_W", crop), "Centre crop: 640_1280; -1 for none."),
-        (("--resize-list", "resize"), Parsed("H_W", resize), "Resize: 360_640, or the shorter side; -1 for none."),
-        (("--data-split", "split"), Parsed("A_B_C", numbers(3)), "Of every C frames A train, from B on validate."),
-        (("--segment",), int, "Frames per network; by default the whole clip up to a sensible length."),
-        (("--fps",), Parsed("RATE", rate), "Frame rate of a directory of images: 30 or 30000/1001."),
-    )),
-    ("Rate", (
-        (("--bpp",), float, "Target: bits per pixel of the whole file. A ladder of rates is this at several values."),
-        (("--size",), Parsed("SIZE", size), "Target: bytes of the whole file, such as 300k."),
-        (("--prune",), float, "Share of the weights set to zero, smallest first, such as 0.15."),
-        (("--quant-model-bit", "weight_bits"), float, "Bits of a weight before entropy coding."),
-        (("--quant-embed-bit", "embed_bits"), float, "Bits of an embedding value, likewise."),
-        (("--quant-clip-bit", "clip_bits"), float, "Bits of a CLIP head weight, likewise."),
-        (("--qat-at",), float, "Share of training after which it goes on quantized; 1: only quantized at its end."),
-    )),
-    ("Training", (
-        (("--epochs",), int, "Times that every frame is trained on."),
-        (("--minutes",), float, "Train each segment for this long instead of a number of epochs."),
-        (("--batch-size", "--batchSize"), int, "Patches a step."),
-        (("--lr",), float, "Peak learning rate."),
-        (("--lr-type",), str, "Its schedule: cosine_UP_POWER_START, such as cosine_0.1_1_0.1."),
-        (("--optimizer",), str, "muon or adam."),
-        (("--loss",), str, "L1, L2, SSIM, or Fusion1 to Fusion12."),
-        (("--clip-loss-weight",), float, "Weight of 1 - cosine beside the pixel loss."),
-        (("--pixel-loss-warmup-epochs",), int, "Epochs before the CLIP term counts."),
-        (("--eval-freq",), int, "Epochs from one evaluation to the next."),
-        (("--seed",), int, "Of the initial weights and the order of frames."),
-        (("--compile",), None, "Use torch.compile where it works."),
-        (("--log-dir",), Parsed("DIRECTORY", filename), "Write TensorBoard logs into this directory."),
-    )),
-    ("Network", (
-        (("--embed",), str, "pe_BASE_LEVELS (pe_1.25_80), grid_C.S.T_..., or hnerv_DIM."),
-        (("--fc-dim",), int, "Channels of the stem, instead of --bpp or --size, which choose it."),
-        (("--fc-hw",), Parsed("H_W", fc_hw), "Height and width of a pe stem's map: auto, or 9_16."),
-        (("--dec-strds",), Parsed("LIST", numbers()), "Upsampling of each stage: '5 3 2 2 2'."),
-        (("--num-blks",), Parsed("ENC_DEC", blocks), "Blocks per stage: 1_1, or one for each decoder stage 1_1_2."),
-        (("--conv-type",), Parsed("ENC DEC", conv_types), "Two of convnext, pshuffel, conv, interpolate, residual."),
-        (("--reduce",), float, "Each stage divides the channels by this; -1: by the root of its stride."),
-        (("--lower-width",), int, "Fewest channels of a stage."),
-        (("--act",), str, "Activation: gelu, relu, swish, ..."),
-        (("--norm",), str, "none, bn or in."),
-        (("--ks",), Parsed("ENC_LOW_HIGH", numbers(3)), "Kernel sizes: encoder, first decoder stage, largest: 0_1_5."),
-        (("--head-strd",), int, "Pixel shuffle of the RGB head."),
-        (("--out-bias",), str, "RGB head's output: tanh, sigmoid, or a number to add."),
-        (("--clip-rank",), int, "Width of the CLIP head's hidden layer."),
-    )),
-    ("Teacher", (
-        (("--clip",), click.Choice(["on", "auto", "off"]), "CLIP features: on, off, or auto: where weights are there."),
-        (("--clip-model",), str, "open_clip's name of the model, or its configuration file."),
-        (("--clip-pretrained",), str, "open_clip's name of the weights, or a checkpoint file."),
-    )),
-)  # fmt: skip
-
-METAVARS: dict[Any, str] = {int: "N", float: "X", str: "NAME"}
+# Options of an encode that are no settings: they do not change what is encoded, or only how a source is read.
+OTHER_OPTIONS = {
+    "Source": (
+        click.option(
+            "--fps",
+            type=Parsed("RATE", rate),
+            help="Frame rate of a directory of images: 30 or 30000/1001.",
+            cls=GroupedOption,
+            group="Source",
+        ),
+    ),
+    "Training": (
+        click.option(
+            "--log-dir",
+            type=Parsed("DIRECTORY", filename),
+            help="Write TensorBoard logs into this directory.",
+            cls=GroupedOption,
+            group="Training",
+        ),
+    ),
+}
 
 
 def encode_options(command: T) -> T:
-    for title, options in reversed(ENCODE_OPTIONS):
-        for names, kind, text in reversed(options):
-            metavar = kind.name if isinstance(kind, Parsed) else METAVARS.get(kind)
-            how: dict[str, Any] = {"is_flag": True} if kind is None else {"type": kind, "metavar": metavar}
-            command = click.option(*names, **how, help=text, cls=GroupedOption, group=title)(command)  # type: ignore[type-var]
+    """Every setting as an option; what is not given, the preset decides."""
+    groups = [
+        kind for group in GROUPS for kind in (MODELS if group == "model" else (type(getattr(Settings(), group)),))
+    ]
+    seen: set[str] = set()
+    for settings in reversed(groups):
+        for add in OTHER_OPTIONS.get(settings.title, ()):
+            command = add(command)  # type: ignore[type-var]
+        for entry in reversed([e for e in map(declared, fields(settings)) if e.name not in seen]):
+            seen.add(entry.name)
+            how: dict[str, Any] = {"is_flag": True, "default": None}
+            if entry.kind.metavar:
+                how = {"type": Parsed(entry.kind.metavar, entry.kind.parse), "metavar": entry.kind.metavar}
+            add = click.option(
+                *entry.flags, entry.name, **how, help=entry.help, cls=GroupedOption, group=settings.title
+            )
+            command = add(command)  # type: ignore[type-var]
     return command
 
 
-def settings_of(preset: str, given: dict[str, Any]) -> Any:
+def settings_of(preset: str, given: dict[str, Any]) -> Settings:
     """A preset with the options that were given; click.UsageError for values that are out of range or contradict."""
-    from codec.settings import PRESETS
-
     try:
         return PRESETS[preset].override(**given)
     except ValueError as error:
@@ -286,11 +217,11 @@ def settings_of(preset: str, given: dict[str, Any]) -> Any:
 @click.option("-o", "--output", required=True, type=Parsed("FILE", filename), help="The .nerv file to write.")
 @click.option(
     "--preset",
-    type=click.Choice(["fast", "medium", "slow", "hnerv", "reference"]),
-    default="medium",
+    type=click.Choice(list(PRESETS)),
+    default=DEFAULT_PRESET,
     show_default=True,
     metavar="NAME",
-    help="fast, medium, slow: ours, by time. hnerv: HNeRV as published. reference: the published patch dual head.",
+    help=PRESETS_HELP,
 )
 @click.option("--device", default="auto", metavar="NAME", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted encode of this output stopped.")
@@ -320,7 +251,8 @@ def encode(
     bytes by part and seconds by phase.
 
     \b
-    nvcodec encode video.mp4 -o v.nerv --preset fast --bpp 0.05
+    nvcodec encode video.mp4 -o v.nerv --quality 40
+    nvcodec encode video.mp4 -o v.nerv --preset fast --size 300k
     nvcodec encode frames/ -o v.nerv --preset reference --epochs 30
     nvcodec encode video.mp4 -o v.nerv --clip on --clip-pretrained weights.pt
     """
@@ -372,7 +304,7 @@ def read_options(command: T) -> T:
 )
 @click.option(
     "--patch",
-    type=Parsed("R,C", numbers(2, "1,0, a row and a column")),
+    type=Parsed("R,C", PATCH.parse),
     help="Only this patch of every frame: row,column, from 0.",
 )
 @click.option(
@@ -485,3 +417,157 @@ def verify(path: str, against: str | None, as_json: bool, quiet: bool, device: s
     show(result, as_json, console.verified(result, path))
     if not result["ok"]:
         sys.exit(1)
+
+
+QUERY_OPTIONS = (
+    click.option("--clip-model", metavar="NAME", help="The file's teacher, where open_clip has no model of its name."),
+    click.option("--clip-pretrained", metavar="NAME", help="Its weights, where they are a checkpoint file."),
+    click.option("--force", is_flag=True, help="Replace an existing picture."),
+    click.option("--quiet", is_flag=True, help="No progress; warnings stay."),
+    *READ_OPTIONS,
+)
+
+
+def query_options(command: T) -> T:
+    for add in reversed(QUERY_OPTIONS):
+        command = add(command)  # type: ignore[type-var]
+    return command
+
+
+@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@click.argument("words", nargs=-1, metavar="[TEXT] PATH...")
+@click.option("--image", type=Parsed("FILE", filename), help="A picture to look for; then TEXT may be left out.")
+@click.option("--not", "without", metavar="TEXT", help="What is not wanted.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Moments at most.")
+@click.option("--sheet", type=Parsed("FILE", filename), help="Write a contact sheet, found patches framed: .png, .jpg.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@query_options
+def search(
+    words: tuple[str, ...],
+    image: str | None,
+    without: str | None,
+    top: int,
+    sheet: str | None,
+    as_json: bool,
+    clip_model: str | None,
+    clip_pretrained: str | None,
+    force: bool,
+    quiet: bool,
+    device: str,
+    limit: tuple[str, ...],
+) -> None:
+    """Find the moments of files that fit a text or picture.
+
+    Best first. PATHs are .nerv files, or directories of them. The search reads the features in the files: CLIP runs on
+    the query alone, and no frame is decoded but those of --sheet. With --image, TEXT may be left out.
+
+    \b
+    nvcodec search "a dog running" v.nerv more/ --top 5
+    nvcodec search "a dog" v.nerv --not "a cat" --sheet hits.png
+    nvcodec search --image query.jpg v.nerv
+    """
+    text, paths = split_query(words, image is not None)
+    from codec.bars import counting
+
+    with failures(), counting("indexing", quiet) as progress:
+        from codec import video
+        from codec.atomic import check_outputs
+        from codec.decoding.collection import open_files
+        from codec.features import search as run
+        from codec.features import teacher_of
+        from codec.features.pictures import check_picture_name, contact_sheet, write_picture
+
+        readers = open_files(paths, device, limits(limit), features=True, warn=console.warn)
+        if sheet is not None:
+            check_picture_name(sheet)
+            check_outputs([(sheet, None)], [*(reader.name for reader in readers), *([image] if image else [])], force)
+        picture = next(iter(video.frames(image, stop=1))) if image else None
+        teacher = teacher_of(readers, clip_model, clip_pretrained, readers[0].device, console.warn)
+        found = run(
+            readers,
+            text,
+            image=picture,
+            without=without,
+            top=top,
+            teacher=teacher,
+            progress=progress,
+            warn=console.warn,
+        )
+        if sheet is not None:
+            by_name = {reader.name: reader for reader in readers}
+            frames = [by_name[moment.name][moment.frame] for moment in found]
+            grids = [by_name[moment.name].header.grid for moment in found]
+            write_picture(sheet, contact_sheet(found, frames, grids), force)
+    click.echo(console.found_as_json(found) if as_json else console.found(found))
+
+
+def split_query(words: tuple[str, ...], has_image: bool) -> tuple[str | None, list[str]]:
+    """[TEXT] PATH... -> text, paths. With an image the first word is a text only if nothing of its name is there."""
+    from pathlib import Path
+
+    text, paths = (words[0], list(words[1:])) if words else (None, [])
+    if text is not None and has_image and (Path(text).exists() or not paths):
+        text, paths = None, list(words)
+    if not paths:
+        raise click.UsageError('give a text and a file: nvcodec search "a dog" v.nerv')
+    if text is not None and not text.strip():
+        raise click.UsageError("the text to look for is empty")
+    return text, paths
+
+
+@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@click.argument("path", type=Parsed("PATH", filename))
+@click.argument("labels", type=Parsed("LABELS", filename))
+@click.option("--plot", type=Parsed("FILE", filename), help="Write the labels over time as a picture: .png, .jpg.")
+@query_options
+def label(
+    path: str,
+    labels: str,
+    plot: str | None,
+    clip_model: str | None,
+    clip_pretrained: str | None,
+    force: bool,
+    quiet: bool,
+    device: str,
+    limit: tuple[str, ...],
+) -> None:
+    """Say which labels fit a file, over time.
+
+    LABELS is a text file of one a line. Prints a table with tabs between the columns: start and stop (seconds), first
+    and last frame, label, and score: the mean cosine of the label and the best patch of each frame.
+
+    \b
+    nvcodec label v.nerv labels.txt --plot timeline.png > labels.tsv
+    """
+    from codec.bars import counting
+
+    with failures(), counting("indexing", quiet) as progress:
+        from codec.atomic import check_outputs
+        from codec.decoding.reader import NervReader
+        from codec.features import label as run
+        from codec.features import teacher_of
+        from codec.features.pictures import check_picture_name, timeline, write_picture
+
+        chosen = read_labels(labels)
+        reader = NervReader(path, device, limits=limits(limit))
+        if plot is not None:
+            check_picture_name(plot)
+            check_outputs([(plot, None)], [path, labels], force)
+        teacher = teacher_of([reader], clip_model, clip_pretrained, reader.device, console.warn)
+        stretches, _ = run(reader, chosen, teacher=teacher, progress=progress, warn=console.warn)
+        if plot is not None:
+            write_picture(plot, timeline(stretches, chosen, len(reader), float(reader.header.fps)), force)
+    click.echo(console.labelled(stretches, reader.presentation, len(reader)))
+
+
+def read_labels(path: str) -> list[str]:
+    """The lines of a text file that hold something, each once."""
+    with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 (the name as the user gave it, for the error)
+        try:
+            lines = [" ".join(line.split()) for line in file]
+        except UnicodeDecodeError as error:
+            raise click.ClickException(f"{path} is no text in UTF-8: give a text file of one label a line") from error
+    found = list(dict.fromkeys(line for line in lines if line))
+    if not found:
+        raise click.ClickException(f"{path} holds no labels: give one a line")
+    return found

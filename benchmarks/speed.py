@@ -140,7 +140,7 @@ def coding(symbols: int = SYMBOLS) -> dict[str, float]:
 
 @click.command()
 @click.argument("clip", required=False, type=click.Path(exists=True))
-@click.option("--preset", default="fast", show_default=True, type=click.Choice(sorted(PRESETS)))
+@click.option("--preset", default="grid", show_default=True, type=click.Choice(["grid", "hnerv"]))
 @click.option("--bpp", type=float, help="Target of the network's size; the preset's where not given.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--frames", "count", default=32, show_default=True, help="Frames of the clip, or of noise without one.")

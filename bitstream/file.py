@@ -237,6 +237,7 @@ class Reader:
         self.timestamps = None
         self.quality = None
         self._header_bytes = head.end
+        self._salvaged = salvage
         if salvage:
             self.index = self._search_segments(head.end)
         else:
@@ -278,6 +279,11 @@ class Reader:
         starts = (0, *(entry.stop for entry in self.index))
         stops = (*(entry.start for entry in self.index), self.header.frames)
         return tuple(range(a, b) for a, b in zip(starts, stops, strict=True) if a < b)
+
+    @property
+    def digest(self) -> str:
+        """The digest of all bytes, as TAIL states it, in hexadecimal; "" for a salvaged file, in which none holds."""
+        return "" if self._salvaged else self._payload(self._tail).hex()
 
     def contents(self) -> Contents:
         """What the file holds, from the records of its tensors or the tables of its frames alone. BitstreamError."""

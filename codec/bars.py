@@ -54,6 +54,9 @@ class Bars:
         self._title = PHASES[name]
         self._next(None)
 
+    def source(self, described: str) -> None:
+        self._console.print(f"source: {described}", highlight=False, markup=False, soft_wrap=True)
+
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:
         place = "" if frames == total else f" frames {start}..{start + frames - 1} of {total}"
         self._title = f"training{place}"

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codec.features import Moment, Stretch
+    from codec.video.timing import Presentation
 
 
 def warn(message: str) -> None:
@@ -26,7 +34,7 @@ def encoded(report: dict[str, Any], output: str) -> str:
 
 def described(info: dict[str, Any], path: str) -> str:
     """`nvcodec info` for people."""
-    teacher, arch = info["teacher"], info["architecture"]
+    teacher = info["teacher"]
     rate = "variable, on average " if info["variable_rate"] else ""
     grid = f"{info['grid'][0]}x{info['grid'][1]}"
     rows = {
@@ -35,8 +43,7 @@ def described(info: dict[str, Any], path: str) -> str:
         f"({info['fps_exact']}), {info['duration']:.2f} s",
         "size": f"{info['bytes']:,} bytes, {info['bpp']:.4f} bpp",
         "parts": _parts(info),
-        "network": f"{info['parameters']:,} parameters, embed {arch['embed']}, fc_dim {arch['fc_dim']}, "
-        f"dec_strds {' '.join(map(str, arch['dec_strds']))}, {arch['conv_type']}",
+        "network": _network(info),
         "segments": f"{info['segments']}, of {max(info['segment_frames'])} frames at most; patches {grid}",
         "teacher": f"{teacher['model']} {teacher['pretrained']}, {teacher['dim']} values a patch"
         if teacher
@@ -46,12 +53,49 @@ def described(info: dict[str, Any], path: str) -> str:
     return "\n".join([path, *(f"  {k:9} {v}" for k, v in rows.items())])
 
 
+def _network(info: dict[str, Any]) -> str:
+    arch = info["architecture"]
+    if "kind" in arch:
+        return f"{arch['kind']}, base {info['base']}"
+    strides = " ".join(map(str, arch["dec_strds"]))
+    return (
+        f"{info['parameters']:,} parameters, embed {arch['embed']}, fc_dim {arch['fc_dim']}, "
+        f"dec_strds {strides}, {arch['conv_type']}"
+    )
+
+
 def verified(result: dict[str, Any], path: str) -> str:
     """`nvcodec verify` for people."""
     if not result["ok"]:
         return "\n".join([f"{path}: damaged", *(f"  {p}" for p in result["problems"])])
     quality = f", {_quality(result)}" if "psnr" in result else ""
     return f"{path}: intact, {result['frames']} frames decoded{quality}"
+
+
+def found(moments: Sequence[Moment]) -> str:
+    """The result of a search, a line a moment."""
+    width = max((len(moment.name) for moment in moments), default=0)
+    return "\n".join(
+        f"{number:3} {moment.score:6.3f}  {moment.name:{width}}  {moment.timecode}  frame {moment.frame} "
+        f"({moment.start}..{moment.stop - 1})  patch {moment.patch[0]},{moment.patch[1]}"
+        for number, moment in enumerate(moments, start=1)
+    )
+
+
+def found_as_json(moments: Sequence[Moment]) -> str:
+    """The same for machines: a list, `stop` excluded."""
+    return json.dumps([asdict(moment) | {"timecode": moment.timecode} for moment in moments], indent=2)
+
+
+def labelled(stretches: Sequence[Stretch], shown: Presentation, frames: int) -> str:
+    """Labels over time as a table with tabs."""
+    ends = [*(float(shown.seconds(stretch.start)) for stretch in stretches), float(frames / shown.fps)]
+    lines = ["start\tstop\tfirst_frame\tlast_frame\tlabel\tscore"]
+    for stretch, (start, stop) in zip(stretches, pairwise(ends), strict=True):
+        lines.append(
+            f"{start:.3f}\t{stop:.3f}\t{stretch.start}\t{stretch.stop - 1}\t{stretch.label}\t{stretch.score:.4f}"
+        )
+    return "\n".join(lines)
 
 
 def _quality(found: dict[str, Any]) -> str:

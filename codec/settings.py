@@ -1,63 +1,179 @@
-"""What an encode is told: small frozen groups of settings, the presets, and the family's strings parsed once.
+"""What an encode is told: small frozen groups of settings, and the presets.
 
-Strings stay strings only where the file stores them (`embed`); all else is parsed here, at the edge.
+A setting stands in one place, its field: default, legal values, spelling and help. The command line, the checks and
+`nvcodec encode --help` are made from there. Values are parsed where they are given, and are no strings after that.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from codec.specs import CONV_TYPES, LOSSES, OPTIMIZERS, check_layers, parse_embed, parse_output, parse_schedule
+from codec.options import Bytes, Choice, Choices, Flag, Number, Setting, Spelled, Text, Whole, Wholes, declared, setting
+from codec.specs import (
+    ACTIVATIONS,
+    CONV_TYPES,
+    LOSSES,
+    NORMS,
+    OPTIMIZERS,
+    EmbeddingSpec,
+    LatentSpec,
+    Output,
+    PositionalSpec,
+    Schedule,
+    check_layers,
+    parse_embed,
+    parse_output,
+    parse_schedule,
+)
+
+SHARE = Number(0, 1)
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """Which frames, and how they are cut."""
+
+    title = "Source"
+
+    grid: tuple[int, int] = setting((2, 4), Wholes(1, 64, "RxC", "2x4", 2, 2), "Patches: rows x columns, such as 2x4.")
+    crop: tuple[int, int] | None = setting(
+        None,
+        Wholes(1, 2**16, "H_W", "640_1280, height and width", 2, 2, unset="-1"),
+        "Centre crop: 640_1280; -1 for none.",
+        "--crop-list",
+    )
+    resize: tuple[int, int] | int | None = setting(
+        None,
+        Wholes(1, 2**14, "H_W", "360_640, height and width", 2, 2, unset="-1", alone=True),
+        "Resize: 360_640, or the shorter side; -1 for none.",
+        "--resize-list",
+    )
+    split: tuple[int, int, int] = setting(
+        (1, 1, 1),
+        Wholes(0, 2**31, "A_B_C", "18_19_20", 3, 3),
+        "Of every C frames A train, from B on validate.",
+        "--data-split",
+    )
+    segment: int | None = setting(
+        None, Whole(1, 10**6), "Frames per network; by default the whole clip up to a sensible length."
+    )
+
+
+@dataclass(frozen=True)
+class RateSettings:
+    """Prune, quantize, and how large the file should be."""
+
+    title = "Rate"
+
+    quality: float | None = setting(
+        None, Number(0, 63), "Of fast, medium and slow: 0 to 63; 4.5 more double what an error weighs against a bit."
+    )
+    psnr: float | None = setting(None, Number(5, 60), "Target, likewise: mean PSNR in dB, met from above.")
+    bpp: float | None = setting(
+        None,
+        Number(1e-6, 24),
+        "Target: bits per pixel of the whole file. A ladder of rates is this at several values.",
+    )
+    size: int | None = setting(None, Bytes(1, 2**40), "Target: bytes of the whole file, such as 300k.")
+    prune: float = setting(0.0, Number(0, 0.99), "Share of the weights set to zero, smallest first, such as 0.15.")
+    # a step is this many bits below a channel's largest value
+    weight_bits: float = setting(5.0, Number(1, 8), "Bits of a weight before entropy coding.", "--quant-model-bit")
+    embed_bits: float = setting(4.0, Number(1, 8), "Bits of an embedding value, likewise.", "--quant-embed-bit")
+    clip_bits: float = setting(5.0, Number(1, 8), "Bits of a CLIP head weight, likewise.", "--quant-clip-bit")
+    prune_at: float = setting(0.5, SHARE, "Share of training after which weights are pruned.")
+    qat_at: float = setting(
+        0.7, SHARE, "Share of training after which it goes on quantized; 1: only quantized at its end."
+    )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The overfitting."""
+
+    title = "Training"
+
+    epochs: int = setting(100, Whole(1, 10**6), "Times that every frame is trained on.")
+    minutes: float | None = setting(
+        None, Number(0.01, 10**6), "Train each segment for this long instead of a number of epochs."
+    )
+    # None: the patches of two frames; grids train on whole frames
+    batch_size: int | None = setting(None, Whole(1, 10**6), "Patches a step.", "--batch-size", "--batchSize")
+    lr: float = setting(0.01, Number(1e-9, 10), "Peak learning rate.")
+    lr_type: Schedule = setting(
+        parse_schedule("cosine_0.1_1_0.1"),
+        Spelled(parse_schedule),
+        "Its schedule: cosine_UP_POWER_START, such as cosine_0.1_1_0.1.",
+    )
+    optimizer: str = setting("muon", Choice(OPTIMIZERS), f"{' or '.join(OPTIMIZERS)}.")
+    loss: str = setting("L2", Choice(tuple(LOSSES)), "L1, L2, SSIM, or Fusion1 to Fusion12.")
+    clip_loss_weight: float = setting(0.1, Number(0, 100), "Weight of 1 - cosine beside the pixel loss.")
+    pixel_loss_warmup_epochs: int = setting(0, Whole(0, 10**6), "Epochs before the CLIP term counts.")
+    eval_freq: int = setting(50, Whole(1, 10**6), "Epochs from one evaluation to the next.")
+    seed: int = setting(1, Whole(0, 2**32 - 1), "Of the initial weights and the order of frames.")
+    compile: bool = setting(False, Flag(), "Use torch.compile where it works.")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     """The network. None means: chosen by the preset from the frame size and the size asked for."""
 
-    embed: str | None = None  # None: feature grids sized for the target
-    fc_dim: int | None = None  # channels of the stem; None: as wide as the target size allows
-    fc_hw: tuple[int, int] | None = None  # None: the smallest that covers a patch
-    dec_strds: tuple[int, ...] | None = (1, 2)  # None: HNeRV's strides that fit the tile best
-    num_blks: tuple[int, ...] = (1, 1)  # blocks per stage: encoder, decoder; or encoder, then every decoder stage
-    conv_type: tuple[str, str] = ("convnext", "residual")  # encoder, decoder
-    reduce: float = -1.0  # each stage divides the channels by this; -1: by the square root of its stride
-    lower_width: int = 8  # fewest channels of a stage
-    act: str = "gelu"
-    norm: str = "none"
-    ks: tuple[int, int, int] = (0, 3, 3)  # kernel: encoder (its first), decoder's first stage, decoder's largest
-    head_strd: int = 4  # pixel shuffle of the RGB head
-    out_bias: str = "0.5"  # tanh, sigmoid, or a number added to the RGB head's output
-    clip_rank: int = 8  # width of the CLIP head's hidden layer
+    title = "Network"
+
+    # None: feature grids sized for the target
+    embed: EmbeddingSpec | None = setting(
+        None, Spelled(parse_embed), "pe_BASE_LEVELS (pe_1.25_80), grid_C.S.T_..., or hnerv_DIM."
+    )
+    fc_dim: int | None = setting(
+        None, Whole(1, 8192), "Channels of the stem, instead of --bpp or --size, which choose it."
+    )
+    fc_hw: tuple[int, int] | None = setting(
+        None,
+        Wholes(1, 4095, "H_W", "9_16, height and width", 2, 2, unset="auto"),
+        "Height and width of a pe stem's map: auto, the smallest that covers a patch, or 9_16.",
+    )
+    # None: HNeRV's strides that fit the tile best
+    dec_strds: tuple[int, ...] | None = setting(
+        (1, 2), Wholes(1, 16, "LIST", "5_3_2", 1, 16), "Upsampling of each stage: '5 3 2 2 2'.", optional=True
+    )
+    num_blks: tuple[int, ...] = setting(
+        (1, 1),
+        Wholes(0, 64, "ENC_DEC", "1_1, or 1_1_2 with a number for each decoder stage", 2, 17),
+        "Blocks per stage: 1_1, or one for each decoder stage 1_1_2.",
+    )
+    conv_type: tuple[str, str] = setting(
+        ("convnext", "residual"),
+        Choices(CONV_TYPES, 2, "ENC DEC", "'convnext pshuffel', encoder and decoder"),
+        f"Two of {', '.join(CONV_TYPES)}: encoder, decoder.",
+    )
+    reduce: float = setting(
+        -1.0, Number(0.1, 16, also=-1), "Each stage divides the channels by this; -1: by the root of its stride."
+    )
+    lower_width: int = setting(8, Whole(1, 8192), "Fewest channels of a stage.")
+    act: str = setting("gelu", Choice(ACTIVATIONS), f"Activation: {', '.join(ACTIVATIONS)}.")
+    norm: str = setting("none", Choice(NORMS), f"{', '.join(NORMS)}.")
+    ks: tuple[int, int, int] = setting(
+        (0, 3, 3),
+        Wholes(0, 63, "ENC_LOW_HIGH", "0_1_5", 3, 3),
+        "Kernel sizes: encoder, first decoder stage, largest: 0_1_5.",
+    )
+    head_strd: int = setting(4, Whole(1, 16), "Pixel shuffle of the RGB head.")
+    out_bias: Output = setting(
+        Output(bias=0.5), Spelled(parse_output), "RGB head's output: tanh, sigmoid, or a number to add."
+    )
+    clip_rank: int = setting(8, Whole(1, 4096), "Width of the CLIP head's hidden layer.")
 
     def check(self) -> None:
-        """Raise ValueError for values out of range and for settings that contradict each other."""
-        if self.embed is not None:
-            parse_embed(self.embed)
-        if self.conv_type[0] not in CONV_TYPES:
-            raise ValueError(
-                f"conv_type (encoder) '{self.conv_type[0]}' is unknown: choose from {', '.join(CONV_TYPES)}"
-            )
-        _check_ranges(
-            ("fc_dim", self.fc_dim, 1, 8192),
-            ("lower_width", self.lower_width, 1, 8192),
-            ("clip_rank", self.clip_rank, 1, 4096),
-            ("head_strd", self.head_strd, 1, 16),
-            ("fc_hw", self.fc_hw, 1, 4095),
-            ("dec_strds", self.dec_strds, 1, 16),
-            ("num_blks (encoder)", self.num_blks[0], 0, 64),
-            ("num_blks (decoder)", self.num_blks[1:], 1, 64),
-            ("ks", self.ks, 0, 63),
-            ("reduce", 1 if self.reduce == -1 else self.reduce, 0.1, 16),
-        )
+        """Raise ValueError for settings that contradict each other."""
         encoder_ks, *decoder_ks = self.ks  # HNeRV's 0 for the encoder stands for 1
         check_layers(self.conv_type[1], self.act, self.norm, (encoder_ks or 1, *decoder_ks))
-        parse_output(self.out_bias)
-        if self.fc_hw is not None and (self.embed is None or not self.embed.startswith("pe_")):
+        if self.fc_hw is not None and (self.embed is None or not self.embed.stem_spreads):
             raise ValueError(
                 "fc_hw sizes the stem of a pe embedding, the others have a map of their own: give fc_hw auto"
             )
+        if min(self.num_blks[1:]) < 1:
+            raise ValueError(f"num_blks {'_'.join(map(str, self.num_blks))} has a decoder stage without a block")
         if self.dec_strds is not None and len(self.num_blks) not in (2, 1 + len(self.dec_strds)):
             raise ValueError(
                 f"num_blks names {len(self.num_blks) - 1} decoder stages, dec_strds {len(self.dec_strds)}: "
@@ -69,187 +185,123 @@ class ModelSettings:
 class PredictiveSettings:
     """The network that predicts frames from decoded ones, and how hard its encoder tries."""
 
-    anchor: tuple[int, ...] = (8,)  # frames between anchors, powers of two; of several the best is kept
-    keyint: int = 96  # most frames from one key frame to the next
-    motion_steps: int = 8  # of refinement
-    base: str | None = None  # the file of a base; None: the one that ships
-    clip_rank: int = 8  # width of the CLIP head's hidden layer
+    title = "Prediction (fast, medium, slow)"
+
+    anchor: tuple[int, ...] = setting(
+        (8,), Wholes(1, 64, "LIST", "8 or 8_16", 1, 7), "Frames between anchors, powers of two; of several the best."
+    )
+    keyint: int = setting(96, Whole(1, 10**6), "Most frames from one key frame to the next.")
+    motion_steps: int = setting(8, Whole(0, 100), "Refinements of motion.")
+    base: str | None = setting(None, Text(), "A base network's file; by default the one that ships.")
+    clip_rank: int = setting(8, Whole(1, 4096), "Width of the CLIP head's hidden layer.")
 
     def check(self) -> None:
-        """Raise ValueError for values out of range."""
-        if not self.anchor or not all(1 <= a <= 64 and a & (a - 1) == 0 for a in self.anchor):
-            raise ValueError(f"anchor {'_'.join(map(str, self.anchor))}: give powers of two from 1 to 64")
-        _check_ranges(
-            ("keyint", self.keyint, 1, 10**6),
-            ("motion_steps", self.motion_steps, 0, 100),
-            ("clip_rank", self.clip_rank, 1, 4096),
-        )
+        """Raise ValueError for settings that contradict each other."""
+        if not all(a & (a - 1) == 0 for a in self.anchor):
+            raise ValueError(f"anchor {'_'.join(map(str, self.anchor))}: give powers of two")
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """The overfitting."""
-
-    epochs: int = 100
-    minutes: float | None = None  # train for this long instead of a number of epochs
-    batch_size: int | None = None  # patches a step; None: those of two frames; grids train on whole frames
-    lr: float = 0.01
-    lr_type: str = "cosine_0.1_1_0.1"
-    optimizer: str = "muon"
-    loss: str = "L2"
-    clip_loss_weight: float = 0.1
-    pixel_loss_warmup_epochs: int = 0  # epochs before the CLIP term counts
-    eval_freq: int = 50  # epochs from one evaluation to the next
-    seed: int = 1
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class RateSettings:
-    """Prune, quantize, and how large the file should be."""
-
-    quality: float | None = None  # 0 to 63, of the predictive network: lambda doubles every 4.5
-    psnr: float | None = None  # target, dB, likewise
-    bpp: float | None = None  # target, bits per pixel of the whole file
-    size: int | None = None  # target, bytes of the whole file
-    prune: float = 0.0  # share of the weights set to zero
-    weight_bits: float = 5.0  # a step is this many bits below a channel's largest value
-    embed_bits: float = 4.0
-    clip_bits: float = 5.0
-    prune_at: float = 0.5  # share of training after which weights are pruned
-    qat_at: float = 0.7  # share of training after which it goes on quantized; 1: quantize at the end only
-
-
-@dataclass(frozen=True)
-class SourceSettings:
-    """Which frames, and how they are cut."""
-
-    crop: tuple[int, int] | None = None  # centre crop: height, width in pixels
-    resize: tuple[int, int] | int | None = None  # height, width; or the shorter side
-    split: tuple[int, int, int] = (1, 1, 1)  # of every c frames the first a train, those from b on validate
-    grid: tuple[int, int] = (2, 4)  # rows, columns of patches
-    segment: int | None = None  # frames per network; None: the whole clip up to a sensible length
+MODELS = (ModelSettings, PredictiveSettings)
 
 
 @dataclass(frozen=True)
 class TeacherSettings:
     """The CLIP image tower."""
 
-    clip: str = "auto"  # on, auto, off
-    clip_model: str = "ViT-B-32"
-    clip_pretrained: str = "laion2b_s34b_b79k"  # open_clip's tag, or the path of a checkpoint
+    title = "Teacher"
+
+    clip: str = setting(
+        "auto", Choice(("on", "auto", "off")), "CLIP features: on, off, or auto: where weights are there."
+    )
+    clip_model: str = setting("ViT-B-32", Text(), "open_clip's name of the model, or its configuration file.")
+    clip_pretrained: str = setting(
+        "laion2b_s34b_b79k", Text(), "open_clip's name of the weights, or a checkpoint file."
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
     """All of it, under the name of the preset it started from."""
 
-    preset: str = "medium"
-    model: ModelSettings | PredictiveSettings = field(default_factory=ModelSettings)
-    train: TrainSettings = field(default_factory=TrainSettings)
-    rate: RateSettings = field(default_factory=RateSettings)
+    preset: str = "grid"
     source: SourceSettings = field(default_factory=SourceSettings)
+    rate: RateSettings = field(default_factory=RateSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    model: ModelSettings | PredictiveSettings = field(default_factory=ModelSettings)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
 
     def override(self, **values: Any) -> Settings:
-        """A copy with fields of any group replaced by name (`epochs=3`, `grid=(1, 1)`).
+        """A copy with fields of any group replaced by name (`epochs=3`, `grid=(1, 1)`), as values or as text.
 
         A None value is left out; () makes a field None, as where a preset crops and nothing is to be cropped.
         One of SIZE_SETTINGS takes the place of whichever the preset has. Raises TypeError for a name that no group has,
         ValueError for a value out of range and for values that contradict each other.
         """
-        groups = {g: {f.name for f in fields(getattr(self, g))} for g in GROUPS}
-        given = {name: None if value == () else value for name, value in values.items() if value is not None}
+        known = {entry.name: (group, entry) for group, entry in self._declared()}
+        given = {name: value for name, value in values.items() if value is not None}
+        for name in sorted(given.keys() - known.keys()):
+            if any(name in kind.__dataclass_fields__ for kind in MODELS):
+                raise ValueError(f"{name} is no setting of preset {self.preset}, whose network is of another kind")
+            raise TypeError(f"no setting is called '{name}'")
         if {"epochs", "minutes"} <= given.keys():
             raise ValueError("epochs and minutes both set how long training takes: give one of them")
+        given = {name: known[name][1].read(value) for name, value in given.items()}
         if any(name in given for name in SIZE_SETTINGS):
-            given = {n: None for n in SIZE_SETTINGS if any(n in names for names in groups.values())} | given
+            given = {name: None for name in SIZE_SETTINGS if name in known} | given
         changed: dict[str, dict[str, Any]] = {}
         for name, value in given.items():
-            group = next((g for g in GROUPS if name in groups[g]), None)
-            if group is None and name in {f.name for kind in MODELS for f in fields(kind)}:
-                raise ValueError(
-                    f"{name} is no setting of the network of --preset {self.preset}: choose another preset"
-                )
-            if group is None:
-                raise TypeError(f"no setting is called '{name}'")
-            changed.setdefault(group, {})[name] = value
+            changed.setdefault(known[name][0], {})[name] = value
         result = replace(self, **{g: replace(getattr(self, g), **v) for g, v in changed.items()})
         result.check()
         return result
 
     def check(self) -> None:
         """Raise ValueError for values out of range and for settings that contradict each other."""
-        model, train, rate, source = self.model, self.train, self.rate, self.source
-        model.check()
-        parse_schedule(train.lr_type)
-        for name, value, allowed in (
-            ("loss", train.loss, LOSSES),
-            ("optimizer", train.optimizer, OPTIMIZERS),
-            ("clip", self.teacher.clip, ("on", "auto", "off")),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} '{value}' is unknown: choose from {', '.join(allowed)}")
-        _check_ranges(
-            ("epochs", train.epochs, 1, 10**6),
-            ("batch_size", train.batch_size, 1, 10**6),
-            ("lr", train.lr, 1e-9, 10.0),
-            ("eval_freq", train.eval_freq, 1, 10**6),
-            ("minutes", train.minutes, 0.01, 10**6),
-            ("clip_loss_weight", train.clip_loss_weight, 0, 100),
-            ("pixel_loss_warmup_epochs", train.pixel_loss_warmup_epochs, 0, 10**6),
-            ("seed", train.seed, 0, 2**32 - 1),
-            ("prune", rate.prune, 0, 0.99),
-            ("weight_bits", rate.weight_bits, 1, 8),
-            ("embed_bits", rate.embed_bits, 1, 8),
-            ("clip_bits", rate.clip_bits, 1, 8),
-            ("prune_at", rate.prune_at, 0, 1),
-            ("qat_at", rate.qat_at, 0, 1),
-            ("quality", rate.quality, 0, 63),
-            ("psnr", rate.psnr, 5, 60),
-            ("bpp", rate.bpp, 1e-6, 24),
-            ("size", rate.size, 1, 2**40),
-            ("segment", source.segment, 1, 10**6),
-            ("grid", source.grid, 1, 64),
-            ("crop_list", source.crop, 1, 2**16),
-            ("resize_list", source.resize, 1, 2**14),
-        )
-        values = [getattr(rate, n, None) if n != "fc_dim" else getattr(model, n, None) for n in SIZE_SETTINGS]
-        sizes = [n for n, v in zip(SIZE_SETTINGS, values, strict=True) if v is not None]
-        if len(sizes) > 1:
-            raise ValueError(f"{' and '.join(sizes)} all set the file's size: give one of them")
-        if isinstance(model, ModelSettings) and {"quality", "psnr"} & set(sizes):
-            raise ValueError(f"{sizes[0]} is of the predictive network: give bpp or size to --preset {self.preset}")
-        a, b, c = source.split
+        for group, entry in self._declared():
+            entry.check(getattr(getattr(self, group), entry.name))
+        sizes = {
+            name: getattr(getattr(self, g), name) for g, e in self._declared() if (name := e.name) in SIZE_SETTINGS
+        }
+        if len(asked := [name for name in SIZE_SETTINGS if sizes.get(name) is not None]) > 1:
+            raise ValueError(f"{' and '.join(asked)} all set the file's size: give one of them")
+        if isinstance(self.model, ModelSettings) and (self.rate.quality, self.rate.psnr) != (None, None):
+            raise ValueError(f"quality and psnr are for predictive presets: give bpp or size to preset {self.preset}")
+        self.model.check()
+        a, b, c = self.source.split
         if not 0 < a <= b <= c:
             raise ValueError(f"data_split {a}_{b}_{c} must rise: of every c frames a train, those from b on validate")
 
+    def spelled(self) -> dict[str, Any]:
+        """All values by group, as JSON can hold them: values with a spelling of their own as text."""
+        found: dict[str, Any] = {"preset": self.preset}
+        for group, entry in self._declared():
+            value = getattr(getattr(self, group), entry.name)
+            spelled = value if value is None or not isinstance(entry.kind, Spelled) else str(value)
+            found.setdefault(group, {})[entry.name] = spelled
+        return found
 
-def _check_ranges(*ranges: tuple[str, Any, float, float]) -> None:
-    """Raise ValueError for a number, or one of several, outside its range. (name, value, lowest, highest) each."""
-    for name, numbers, low, high in ranges:
-        for number in numbers if isinstance(numbers, tuple) else (numbers,):
-            if number is not None and not low <= number <= high:
-                raise ValueError(f"{name} {number} is out of range: from {low} to {high}")
+    def _declared(self) -> Iterator[tuple[str, Setting]]:
+        """Every setting with the name of its group."""
+        return ((group, declared(entry)) for group in GROUPS for entry in fields(getattr(self, group)))
 
 
-MODELS = (ModelSettings, PredictiveSettings)
-GROUPS = ("model", "train", "rate", "source", "teacher")
+GROUPS = ("source", "rate", "train", "model", "teacher")  # of Settings, in the order of help
 SIZE_SETTINGS = ("quality", "psnr", "bpp", "size", "fc_dim")  # each alone decides how large the file becomes
 
-QUALITY = 44.0  # of a file, where nothing is asked: about 32 dB on detailed, 38 dB on plain content
+QUALITY = 44.0  # where nothing is asked
+
 HNERV_MODEL = ModelSettings(
-    embed="hnerv_16",
+    embed=LatentSpec(16),
     dec_strds=None,
     conv_type=("convnext", "pshuffel"),
     reduce=1.2,
     lower_width=12,
     ks=(0, 1, 5),
     head_strd=1,
-    out_bias="tanh",
+    out_bias=Output("tanh"),
 )
 REFERENCE_MODEL = ModelSettings(
-    embed="pe_1.25_80",
+    embed=PositionalSpec(1.25, 80),
     fc_dim=512,
     fc_hw=(9, 16),
     dec_strds=(5, 3, 2, 2, 2),
@@ -258,7 +310,7 @@ REFERENCE_MODEL = ModelSettings(
     lower_width=32,
     ks=(0, 1, 5),
     head_strd=1,
-    out_bias="tanh",
+    out_bias=Output("tanh"),
     clip_rank=512,
 )
 
@@ -295,20 +347,8 @@ PRESETS = {
         source=SourceSettings(crop=(640, 1280), split=(18, 19, 20)),
     ),
 }
-
-
-def parse_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers with spaces, commas, underscores or an x between: '5 3 2', '5,3,2', '5_3_2', '2x4'."""
-    parts = [p for p in re.split(r"[\s,_x]+", text.strip()) if p]
-    try:
-        return tuple(int(p) for p in parts)
-    except ValueError:
-        raise ValueError(f"'{text}' is not a list of whole numbers such as 5_3_2 or '5 3 2'") from None
-
-
-def parse_size(text: str) -> int:
-    """Bytes: '300k' -> 300000, '1.5M' -> 1500000, '2000' -> 2000."""
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kKmMgG]?)i?[bB]?", text.strip())
-    if not match:
-        raise ValueError(f"'{text}' is not a size such as 300k, 1.5M or 200000")
-    return round(float(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()])
+DEFAULT_PRESET = "medium"
+PRESETS_HELP = (
+    "fast, medium, slow: frames predicted from frames, by time. grid: a network overfitted to the video, every frame "
+    "on its own. hnerv: HNeRV as published. reference: the published patch dual head."
+)

@@ -46,7 +46,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory, tiny_clip: TinyClip) -> En
     folder = tmp_path_factory.mktemp("encoded")
     frames = moving_frames(12, 45, 63)
     source = write_images(folder / "frames", frames)
-    settings = PRESETS["fast"].override(
+    settings = PRESETS["grid"].override(
         fc_dim=8,
         epochs=30,
         segment=5,

@@ -27,6 +27,7 @@ from cli import main
 from codec import quality, video
 from codec.decoding.reader import NervReader
 from codec.settings import PRESETS, Settings
+from codec.specs import Output, PositionalSpec, parse_schedule
 from tests.samples import Encoded, full_disk, moving_frames, write_images, write_video
 from tests.tiny_clip import TinyClip
 
@@ -95,14 +96,14 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
     ("--batch-size", "3", "train.batch_size", 3),
     ("--batchSize", "3", "train.batch_size", 3),
     ("--lr", "0.002", "train.lr", 0.002),
-    ("--lr-type", "cosine_0.2_1_0.3", "train.lr_type", "cosine_0.2_1_0.3"),
+    ("--lr-type", "cosine_0.2_1_0.3", "train.lr_type", parse_schedule("cosine_0.2_1_0.3")),
     ("--optimizer", "adam", "train.optimizer", "adam"),
     ("--loss", "Fusion6", "train.loss", "Fusion6"),
     ("--clip-loss-weight", "0.3", "train.clip_loss_weight", 0.3),
     ("--pixel-loss-warmup-epochs", "9", "train.pixel_loss_warmup_epochs", 9),
     ("--eval-freq", "4", "train.eval_freq", 4),
     ("--seed", "11", "train.seed", 11),
-    ("--embed", "pe_1.25_80", "model.embed", "pe_1.25_80"),
+    ("--embed", "pe_1.25_80", "model.embed", PositionalSpec(1.25, 80)),
     ("--fc-dim", "48", "model.fc_dim", 48),
     ("--dec-strds", "5 3 2 2 2", "model.dec_strds", (5, 3, 2, 2, 2)),
     ("--dec-strds", "5,3,2,2,2", "model.dec_strds", (5, 3, 2, 2, 2)),
@@ -118,7 +119,7 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
     ("--norm", "bn", "model.norm", "bn"),
     ("--ks", "0_1_5", "model.ks", (0, 1, 5)),
     ("--head-strd", "2", "model.head_strd", 2),
-    ("--out-bias", "tanh", "model.out_bias", "tanh"),
+    ("--out-bias", "tanh", "model.out_bias", Output("tanh")),
     ("--clip-rank", "16", "model.clip_rank", 16),
     ("--crop-list", "640_1280", "source.crop", (640, 1280)),
     ("--crop-list", "-1", "source.crop", None),
@@ -323,7 +324,7 @@ def test_a_real_clip(tmp_path: Path) -> None:
     source = CLIPS / "bunny.mkv"
     if not source.exists():
         pytest.skip("the clips are not there")
-    words = ("--preset", "fast", "--resize-list", "36_64", "--epochs", 3, "--clip", "off", "--device", "cpu", "--json")
+    words = ("--preset", "grid", "--resize-list", "36_64", "--epochs", 3, "--clip", "off", "--device", "cpu", "--json")
     report = json.loads(run("encode", source, "-o", tmp_path / "v.nerv", *words).stdout)
     assert (report["frames"], report["height"], report["width"], report["fps"]) == (96, 36, 64, 25.0)
     run("decode", tmp_path / "v.nerv", "-o", tmp_path / "out.mp4", "--crf", 0)
@@ -508,13 +509,16 @@ WRONG_USAGE: list[tuple[tuple[object, ...], str]] = [
     (("in.mp4", "-o", "v.nerv", "--dec-strds", "2 2", "--num-blks", "1_1_1_1"), "num_blks names 3 decoder stages"),
     (("in.mp4", "-o", "v.nerv", "--data-split", "3_2_1"), "data_split 3_2_1 must rise"),
     (("in.mp4", "-o", "v.nerv", "--epochs", 0), "epochs 0 is out of range: from 1"),
-    (("in.mp4", "-o", "v.nerv", "--epochs", "many"), "'many' is not a valid integer"),
+    (("in.mp4", "-o", "v.nerv", "--epochs", "many"), "'many' is not a whole number"),
     (("in.mp4", "-o", "v.nerv", "--loss", "L7"), "loss 'L7' is unknown: choose from L1, L2, SSIM"),
     (("in.mp4", "-o", "v.nerv", "--preset", "best"), "'best' is not one of 'fast', 'medium', 'slow'"),
     (("in.mp4", "-o", "v.nerv", "--grid", "2"), "'2' is not 2 whole numbers"),
     (("in.mp4", "-o", "v.nerv", "--grid", "2.5x4"), "is not a list of whole numbers"),
-    (("in.mp4", "-o", "v.nerv", "--conv-type", "conv"), "is not two names, encoder and decoder"),
-    (("in.mp4", "-o", "v.nerv", "--num-blks", "1"), "is not ENCODER_DECODER such as 1_1"),
+    (
+        ("in.mp4", "-o", "v.nerv", "--conv-type", "conv"),
+        "is not 2 names, such as 'convnext pshuffel'",
+    ),
+    (("in.mp4", "-o", "v.nerv", "--num-blks", "1"), "is not 2 or more whole numbers such as 1_1"),
     (("in.mp4", "-o", "v.nerv", "--size", "big"), "is not a size such as 300k"),
     (("in.mp4", "-o", "v.nerv", "--fps", "0"), "'0' is not a rate such as 30 or 30000/1001"),
     (("in.mp4", "-o", "v.nerv", "--fps", "1/0"), "is not a rate"),
@@ -738,7 +742,7 @@ def test_damage_costs_only_the_frames_of_its_segment(encoded: Encoded, decoded: 
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
-@pytest.mark.parametrize("command", [(), ("encode",), ("decode",), ("info",), ("verify",)])
+@pytest.mark.parametrize("command", [(), ("encode",), ("decode",), ("search",), ("label",), ("info",), ("verify",)])
 def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     lines = run(*command, "--help").stdout.splitlines()
@@ -760,6 +764,6 @@ def test_version() -> None:
 
 def test_the_commands_are_listed() -> None:
     shown = run("--help").stdout
-    for command in ("encode", "decode", "info", "verify"):
+    for command in ("encode", "decode", "search", "label", "info", "verify"):
         assert f"\n  {command} " in shown
     assert "..." not in shown.split("Commands:")[1], "each says in a line what it does"

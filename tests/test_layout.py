@@ -30,7 +30,7 @@ WINGS = {
     "features": GROUND,
     "network": GROUND,
     "rate": GROUND | {"network"},
-    "decoding": GROUND | {"video", "network", "rate"},
+    "decoding": GROUND | {"video", "network", "rate", "features"},
     "training": GROUND | {"network", "rate"},
     "encoding": GROUND | {"video", "features", "network", "rate", "training", "decoding"},
     "base": GROUND | {"video", "features", "network", "rate", "training", "decoding", "encoding"},
@@ -191,7 +191,7 @@ def test_what_is_not_needed_is_not_loaded(module: str, unneeded: set[str]) -> No
     assert loaded_by(module) & unneeded == set()
 
 
-@pytest.mark.parametrize("name", ["bitstream", "codec", "codec.video"])
+@pytest.mark.parametrize("name", ["bitstream", "codec", "codec.video", "codec.features"])
 def test_all_is_what_a_package_offers(name: str) -> None:
     package = importlib.import_module(name)
     assert len(package.__all__) == len(set(package.__all__))

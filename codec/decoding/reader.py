@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from codec.network.interface import Network, load_network
 from codec.patches import coords
 from codec.specs import Geometry, NetworkSpec
 from codec.video.timing import Presentation
+
+if TYPE_CHECKING:
+    from codec.features import Moment
 
 BATCH_VALUES = 2**22  # in the largest map of the frames decoded together, where no batch is given
 SEGMENTS_HELD = 2  # networks kept in memory
@@ -53,6 +57,7 @@ class NervReader:
     ) -> None:
         if batch is not None and not (isinstance(batch, int) and batch >= 1):
             raise ValueError(f"batch {batch!r} is not a whole number of frames")
+        self.name = "bytes" if isinstance(path, bytes) else str(path)
         self.file = FileReader(path, limits, salvage)
         self.device = device if isinstance(device, torch.device) else pick_device(device)
         self.dtype = pick_dtype(self.device)
@@ -74,6 +79,11 @@ class NervReader:
     @property
     def header(self) -> Header:
         return self.file.header
+
+    @property
+    def digest(self) -> str:
+        """Of the file's bytes; "" where it is damaged."""
+        return self.file.digest
 
     @property
     def presentation(self) -> Presentation:
@@ -144,6 +154,23 @@ class NervReader:
         for place, found in self._batches(chosen, lambda model, t: model.features(t)):
             out[place : place + len(found)] = found
         return out
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: NDArray[np.uint8] | None = None,
+        without: str | None = None,
+        top: int = 10,
+    ) -> list[Moment]:
+        """Moments that fit a text or a picture, best first: `codec.features.search` in this file alone.
+
+        Needs the teacher's weights, as open_clip finds them by the file's name for them; a teacher that is already
+        loaded, several files or a checkpoint: `codec.features.search`. Raises TeacherError.
+        """
+        from codec.features import search
+
+        return search([self], text, image=image, without=without, top=top)
 
     def coords(self) -> NDArray[np.float32]:
         """(t, row, column) of every patch, in the order of `features`: float32 [frames, patches, 3], each in [0, 1]."""

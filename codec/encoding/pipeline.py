@@ -88,6 +88,7 @@ def _encode(
     progress.phase("scan")
     with clock("scan"):
         info = video.scan(source, fps=fps, **cut)
+    progress.source(info.described)
     for warning in info.warnings:
         warn(warning)
     length = segment_length(settings.source.segment, info)

@@ -9,7 +9,7 @@ from bitstream import Part
 from codec.network.dual_head import blueprint
 from codec.network.weights import part_of
 from codec.settings import RateSettings, Settings
-from codec.specs import DualHeadSpec, EmbeddingSpec, Geometry, GridLevel, GridSpec, parse_embed, parse_output
+from codec.specs import DualHeadSpec, EmbeddingSpec, Geometry, GridLevel, GridSpec
 from codec.training.task import Warn
 
 # Strides of HNeRV's released configurations and their shorter forms; its latents have 2 x 4 cells.
@@ -70,10 +70,7 @@ def plan(
     size: None where the widths are given. Raises ValueError where the settings describe no network.
     """
     model = settings.model
-    if model.embed is not None:
-        embed = parse_embed(model.embed)
-    else:
-        embed = _grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate)
+    embed = model.embed or _grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate)
     spec = _plan(embed, settings, geometry, clip_dim, size)
     spec.check(geometry)
     if model.fc_hw and model.fc_hw != spec.first_map(geometry):
@@ -105,7 +102,7 @@ def _plan(
         norm=model.norm,
         ks=model.ks[1:],
         head_strd=model.head_strd,
-        out_bias=parse_output(model.out_bias),
+        out_bias=model.out_bias,
         clip_dim=clip_dim,
         clip_rank=model.clip_rank if clip_dim else 0,
     )

@@ -20,6 +20,9 @@ class Progress(Protocol):
     def phase(self, name: str) -> None:
         """Another phase begins: scan, teacher, train, code or check."""
 
+    def source(self, described: str) -> None:
+        """What the frames are read from, once it has been scanned."""
+
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:
         """Training of a network for `frames` frames from frame `start` of `total` begins."""
 
@@ -34,6 +37,9 @@ class Silent:
     """Progress that nobody watches."""
 
     def phase(self, name: str) -> None:
+        pass
+
+    def source(self, described: str) -> None:
         pass
 
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:

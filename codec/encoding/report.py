@@ -82,7 +82,7 @@ def report_of(
         "architecture": asdict(header.architecture),
         "teacher": asdict(header.teacher) if header.teacher else None,
         "device": device,
-        "settings": asdict(settings),
+        "settings": settings.spelled(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import warnings
 import zipfile
 import zlib
@@ -27,6 +26,7 @@ from torch import Tensor
 from bitstream.header import Teacher
 from codec.atomic import atomic_output
 from codec.errors import OutputError, TeacherError
+from codec.features.cache import cache_directory
 from codec.patches import Grid, patch_size, split
 
 DEFAULT_MODEL = "ViT-B-32"
@@ -58,7 +58,7 @@ def load_teacher(
         return CLIPManager(model, pretrained, device, cache_dir, batch_size, warn)
     except TeacherError as error:
         if mode == "on":
-            raise
+            raise TeacherError(f"{error}\n  --clip off               encode without features") from error
         reason = str(error).splitlines()[0]
         warn(f"the file will hold no features: {reason} (--clip off encodes so without this warning)")
         return None
@@ -72,8 +72,7 @@ class CLIPManager:
     model: a name of `open_clip.list_models()`, or the path of an open_clip model configuration (.json).
     pretrained: a name that open_clip has for weights of the model, or the path of a checkpoint (.safetensors, or a
         state dict in .pt, .pth or .bin, loaded without running pickled code). It must fit the model to the last tensor.
-    cache_dir: where features are kept; default: $NVCODEC_CACHE/features, where that is not set nvcodec/features in the
-        user's cache directory ($XDG_CACHE_HOME, ~/.cache).
+    cache_dir: where features are kept; default: `cache_directory("features")`.
     batch_size: patches encoded at a time; features do not depend on it.
     warn: is called with one line for each thing that does not go as planned and is no error.
 
@@ -92,7 +91,7 @@ class CLIPManager:
         self._device = torch.device(device)
         self._batch_size = batch_size
         self._warn = warn
-        self._cache_dir: Path | None = Path(cache_dir) if cache_dir else _default_cache_dir()
+        self._cache_dir: Path | None = Path(cache_dir) if cache_dir else cache_directory("features")
         try:
             self._net, self._name, self.identity = _load(model, pretrained, self._device, warn)
         except _Unavailable as error:
@@ -137,6 +136,11 @@ class CLIPManager:
             raise TeacherError(f"the tokenizer of {self._name} cannot be had: {_first_line(error)}") from error
         with _plain_float32(self._device):
             return _unit(self._net.encode_text(tokens))
+
+    def image(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The feature of one picture, squashed to the model's input: uint8 [H, W, 3] -> float32 [D] of unit length."""
+        feature: NDArray[np.float32] = self._compute(picture[None], (1, 1))[0, 0]
+        return feature
 
     def _compute(self, frames: NDArray[np.uint8], grid: Grid) -> NDArray[np.float32]:
         cells = grid[0] * grid[1]
@@ -203,11 +207,10 @@ def _teacher_error(
     load = f"import open_clip; open_clip.create_model('{name}', pretrained='{tag}')"
     return TeacherError(
         f"no CLIP teacher {model} / {pretrained or '(no weights)'}: {reason}\n"
-        "Three ways out:\n"
+        "Ways out:\n"
         "  --clip-pretrained FILE   a local checkpoint of the model (.safetensors, .pt, .pth, .bin)\n"
         f'  download it beforehand   on a machine with network, python -c "{load}";\n'
-        "                           then copy its hub cache (~/.cache/huggingface/hub, $HF_HOME/hub) here\n"
-        "  --clip off               encode without features"
+        "                           then copy its hub cache (~/.cache/huggingface/hub, $HF_HOME/hub) here"
     )
 
 
@@ -352,12 +355,6 @@ def _plain_float32(device: torch.device) -> Iterator[None]:
 def _unit(vectors: Tensor) -> NDArray[np.float32]:
     unit: NDArray[np.float32] = F.normalize(vectors.float(), dim=-1).cpu().numpy()
     return unit
-
-
-def _default_cache_dir() -> Path:
-    if own := os.environ.get("NVCODEC_CACHE"):
-        return Path(own) / "features"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "nvcodec" / "features"
 
 
 def _sha256(path: Path) -> str:

@@ -73,7 +73,7 @@ class ReadingPort:
 
 
 def _trimmed(words: bytes) -> bytes:
-    """Words without the zero bytes that end the last of them; what is left out is put back to the next multiple of 4."""
+    """Words without the zero bytes that end the last of them; padding to a multiple of 4 puts them back."""
     return words[: max(len(words.rstrip(b"\0")), len(words) - 3)]
 
 

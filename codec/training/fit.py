@@ -22,7 +22,7 @@ from bitstream import Part, Segment
 from codec.network.backend import pick_dtype
 from codec.network.dual_head import DualHeadHNeRV, freeze_norms
 from codec.network.weights import part_of
-from codec.specs import LOSSES, DualHeadSpec, parse_schedule
+from codec.specs import LOSSES, DualHeadSpec
 from codec.training import checkpoint
 from codec.training.content_encoder import ContentEncoder
 from codec.training.effective import EffectiveParameters
@@ -62,7 +62,7 @@ class Trainer:
         assert isinstance(spec, DualHeadSpec)
         self.task, self.settings, self.device = task, settings, torch.device(task.device)
         self.mix = LOSSES[settings.train.loss]
-        self.schedule = parse_schedule(settings.train.lr_type)
+        self.schedule = settings.train.lr_type
         self.encoder: ContentEncoder | None = None
         with torch.random.fork_rng(devices=[]):  # the seed is this training's alone
             torch.manual_seed(settings.train.seed)

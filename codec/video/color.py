@@ -6,6 +6,7 @@ compared with each other should come through here, other codecs' pictures includ
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import av
@@ -40,7 +41,7 @@ def color_of(frame: av.VideoFrame) -> Color:
         return Color(_RGB, primaries, transfer, True)
     matrix = frame.colorspace
     if matrix in (_RGB, _UNSPECIFIED, _RESERVED):
-        matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
+        matrix = _assumed_matrix(frame.height, frame.width)
     if matrix not in _MATRICES:
         raise VideoError(
             f"its colour matrix (H.273 code {matrix}) cannot be converted to RGB here; convert the video first, "
@@ -112,6 +113,16 @@ def yuv_color(color: Color) -> Color:
     if color.matrix in _MATRICES:
         return color
     return Color(_BT709, color.primaries, color.transfer, False)
+
+
+def untagged_color(height: int, width: int, color: Color) -> Color:
+    """As `yuv_color`, for an output that names no matrix: with the one that readers will assume."""
+    return replace(yuv_color(color), matrix=_assumed_matrix(height, width))
+
+
+def _assumed_matrix(height: int, width: int) -> int:
+    """Which matrix players take where a stream names none."""
+    return _BT709 if width >= 1280 or height > 576 else _BT601
 
 
 def range_code(color: Color) -> int:

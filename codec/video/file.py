@@ -22,6 +22,9 @@ from codec.video.timing import Presentation, constant, timed
 
 # Decoders with which libavformat would show a text file as a film of its letters.
 _TEXT_DECODERS = ("ansi", "bintext", "xbin", "idf")
+# Demuxers that open files, or places in a network, that the file given names: nothing is read that was not given.
+_FOLLOWERS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "vapoursynth", "vobsub", "webm_dash_manifest"}
+_OPENING_OPTIONS = {"format_whitelist": ",".join(sorted(av.formats_available - _FOLLOWERS))}
 _DECODER_OPTIONS = {
     "err_detect": "explode",  # damage is an error, not a patched-up picture
     "chroma_sample_location": "left",  # where the stream does not say: as players assume; libswscale would centre it
@@ -34,6 +37,7 @@ class VideoFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.described = path.name
         self.bits = 8  # per sample; this and the rest is known after a pass over all frames
         self.has_audio = False
         self.warnings: list[str] = []
@@ -81,13 +85,14 @@ class VideoFile:
         if not path.is_file():
             raise VideoError(f"{path} is not a regular file; it is read more than once, so save it to a file first")
         try:
-            container = av.open(str(path.absolute()))  # an absolute path is never taken for a protocol, as "a:b" is
+            # an absolute path is never taken for a protocol, as "a:b" is
+            container = av.open(str(path.absolute()), options=_OPENING_OPTIONS)
         except PermissionError as error:
             raise VideoError(f"no permission to read {path}") from error
         except (av.FFmpegError, OSError) as error:
             raise VideoError(
                 f"{path} is not a video that can be read ({error.strerror}): it is of an unknown format, or damaged, "
-                "or was never finished"
+                "or was never finished, or is a list of other files, which are not followed"
             ) from error
         with container:
             stream = self._choose(container)

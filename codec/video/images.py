@@ -1,5 +1,6 @@
 """A directory of images as a source of frames."""
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
@@ -15,21 +16,23 @@ from codec.video.timing import Presentation, constant
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 DEFAULT_FPS = Fraction(25)
+_SEVERAL = ("PNG", "TIFF", "WEBP")  # formats that can hold several pictures, which are no previews of the first
 
 
 class ImageDirectory:
-    """The images in a directory in the order of their names, as frames at a constant rate."""
+    """The images in a directory in the order of their names, numbers by value, as frames at a constant rate."""
 
     has_audio = False
 
     def __init__(self, path: Path, fps: Fraction = DEFAULT_FPS) -> None:
         try:
-            entries = sorted(path.iterdir())
+            entries = sorted(path.iterdir(), key=_natural)
         except OSError as error:
             raise VideoError(f"cannot read the directory {path}: {error.strerror}") from error
         self.paths = [entry for entry in entries if entry.suffix.lower() in EXTENSIONS and entry.name[0] != "."]
         if not self.paths:
             raise VideoError(f"there are no images in {path}: no file ends in {', '.join(EXTENSIONS)}")
+        self.described = f"{len(self.paths)} images, from {self.paths[0].name} to {self.paths[-1].name}"
         self.fps = fps
         self.bits = 8  # the most bits per sample in any image read so far
         self.warnings: list[str] = []  # can repeat
@@ -58,9 +61,17 @@ class ImageDirectory:
         if image.mode.startswith("I;16") or any(";16" in str(tile.args) for tile in image.tile):
             self.bits = 16
             self.warnings.append("16-bit samples are reduced to 8 bits")
+        if image.format in _SEVERAL and getattr(image, "n_frames", 1) > 1:
+            raise ValueError("it is animated, or has several pages; a directory holds one picture a file")
         if image.has_transparency_data:
             self.warnings.append("transparency is dropped")
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         return np.asarray(upright.convert("RGB"))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """What sorts 2.png before 10.png, and 02.png beside 2.png."""
+    parts = re.split("([0-9]+)", path.name)
+    return [(int(part), part) if place % 2 else (0, part) for place, part in enumerate(parts)]

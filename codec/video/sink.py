@@ -15,7 +15,7 @@ from PIL import Image
 
 from codec.atomic import atomic_output
 from codec.errors import OutputError
-from codec.video.color import range_code, yuv_color, yuv_converter
+from codec.video.color import range_code, untagged_color, yuv_color, yuv_converter
 from codec.video.timing import Presentation
 
 Frames = Iterable[NDArray[np.uint8]]  # RGB [H, W, 3] each, all of one size
@@ -41,7 +41,8 @@ def write(
     .mp4, .mkv  H.264 by libx264: 4:2:0 if both sides are even, else 4:4:4, so that the size is exact. Timestamps
                 (in .mkv to the millisecond), pixel shape and colour tags are `shown`'s, and the frames are converted
                 to YCbCr by the same matrix and range; an RGB source is stored as limited BT.709
-    .y4m        4:4:4 with frame rate, pixel shape and range; the matrix is the same, but y4m cannot name it
+    .y4m        4:4:4 with frame rate, pixel shape and range; it cannot name a matrix, so that it takes the one that
+                readers assume: BT.709 for pictures at least 1280 wide or more than 576 high, else BT.601
     directory   000000.png, 000001.png, ...: no suffix, a trailing "/" or an existing directory
 
     An existing output is replaced only with `force`. Raises OutputError.
@@ -162,7 +163,7 @@ def _timed(
 def _write_y4m(file: BinaryIO, frames: Iterator[NDArray[np.uint8]], shown: Presentation) -> None:
     first = next(frames)
     height, width = first.shape[:2]
-    color = yuv_color(shown.color)
+    color = untagged_color(height, width, shown.color)
     to_yuv = yuv_converter(height, width, "yuv444p", color)
     file.write(
         f"YUV4MPEG2 W{width} H{height} F{shown.fps.numerator}:{shown.fps.denominator} Ip "

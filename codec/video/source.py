@@ -31,6 +31,7 @@ class SourceInfo(Presentation):
     bits: int  # per sample in the source
     has_audio: bool
     digest: str  # BLAKE2b of size and frames, 32 hexadecimal digits: the same pixels, the same digest
+    described: str  # where the frames come from, in words: which images, in which order
     warnings: tuple[str, ...]  # what of the source is not kept, in words
 
     @property
@@ -73,6 +74,7 @@ def scan(
         bits=source.bits,
         has_audio=source.has_audio,
         digest=digest.hexdigest(),
+        described=source.described,
         warnings=tuple(dict.fromkeys(source.warnings)),
     )
 

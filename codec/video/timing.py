@@ -13,7 +13,7 @@ _FINEST_RATE = 1_000_000  # largest denominator of a computed rate: containers h
 class Presentation:
     """What a player needs besides the frames.
 
-    Frame t is shown at (timestamps[t] if timestamps else t) * time_base; n frames last n / fps seconds.
+    n frames last n / fps seconds.
     """
 
     fps: Fraction  # frames per second, the average where the rate varies
@@ -21,6 +21,10 @@ class Presentation:
     timestamps: tuple[int, ...] | None  # in ticks, the first 0, increasing; None where the rate is constant
     sar: Fraction  # sample aspect ratio: width / height of one pixel
     color: Color  # as codec.video.color understands it
+
+    def seconds(self, frame: int) -> Fraction:
+        """When a frame is shown."""
+        return (self.timestamps[frame] if self.timestamps else frame) * self.time_base
 
     def cut(self, start: int, stop: int) -> "Presentation":
         """The presentation of the frames start..stop-1 alone, the first at time 0; stop > start."""

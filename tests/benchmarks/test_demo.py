@@ -33,7 +33,7 @@ def test_demo_runs_and_says_what_came_out(
     tiny_clip: TinyClip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     teacher = ("--clip", "on", "--clip-model", tiny_clip.model, "--clip-pretrained", tiny_clip.pretrained)
-    demo(tmp_path, ["--preset", "fast", "--epochs", "1", *teacher])
+    demo(tmp_path, ["--preset", "grid", "--epochs", "1", *teacher])
     assert read(tmp_path / "decoded.mp4").shape == (FRAMES, HEIGHT, WIDTH, 3)
     printed = capsys.readouterr().out.splitlines()
     shown = {line[:12].strip(): line[13:] for line in printed}

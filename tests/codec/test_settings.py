@@ -1,38 +1,13 @@
 """Settings: the family's strings, presets and what is given over them, values out of range, contradictions."""
 
-from dataclasses import asdict
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from codec.settings import PRESETS, ModelSettings, RateSettings, Settings, SourceSettings, parse_numbers, parse_size
-
-
-@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=8), st.sampled_from([" ", ",", "_", "x", ", ", "  "]))
-def test_lists_with_any_of_the_familys_separators(numbers: list[int], separator: str) -> None:
-    assert parse_numbers(separator.join(map(str, numbers))) == tuple(numbers)
-
-
-@pytest.mark.parametrize("text", ["a", "5_b", "1.5", "5;3", "0x1g"])
-def test_what_is_no_list_of_numbers(text: str) -> None:
-    with pytest.raises(ValueError, match="not a list of whole numbers such as 5_3_2"):
-        parse_numbers(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("2000", 2000), ("300k", 300_000), ("300K", 300_000), ("1.5M", 1_500_000), ("2 MB", 2_000_000), ("1g", 10**9)],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "k", "-3k", "1.k", "3 t", "1e3"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="not a size such as 300k"):
-        parse_size(text)
+from codec.settings import PRESETS, ModelSettings, RateSettings, Settings, SourceSettings
+from codec.specs import LatentSpec, Output, parse_embed, parse_schedule
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -44,18 +19,17 @@ def test_presets_hold_by_themselves(name: str) -> None:
 def test_the_reference_preset_is_the_published_configuration() -> None:
     found = PRESETS["reference"]
     model, train, source = found.model, found.train, found.source
-    assert (model.embed, model.fc_dim, model.fc_hw) == ("pe_1.25_80", 512, (9, 16))
+    assert (str(model.embed), model.fc_dim, model.fc_hw) == ("pe_1.25_80", 512, (9, 16))
     assert (model.dec_strds, model.num_blks, model.conv_type) == ((5, 3, 2, 2, 2), (1, 1), ("convnext", "pshuffel"))
     assert (model.reduce, model.lower_width) == (1.2, 32)
-    assert (train.epochs, train.batch_size, train.lr, train.lr_type) == (300, 8, 0.001, "cosine_0.1_1_0.1")
+    assert (train.epochs, train.batch_size, train.lr, str(train.lr_type)) == (300, 8, 0.001, "cosine_0.1_1_0.1")
     assert (train.loss, train.clip_loss_weight, train.pixel_loss_warmup_epochs, train.eval_freq) == ("L1", 0.1, 50, 10)
     assert (source.crop, source.split, source.grid) == ((640, 1280), (18, 19, 20), (2, 4))
 
 
 def test_the_hnerv_preset_is_hnerv_as_published() -> None:
     found = PRESETS["hnerv"]
-    assert found.model.embed is not None
-    assert found.model.embed.startswith("hnerv")
+    assert isinstance(found.model.embed, LatentSpec)
     assert (found.train.loss, found.train.optimizer) == ("L2", "adam")
     assert (found.rate.weight_bits, found.rate.embed_bits, found.teacher.clip) == (8, 6, "off")
 
@@ -111,7 +85,7 @@ OUT_OF_RANGE: list[tuple[dict[str, Any], str]] = [
     ({"lr": -1.0}, "lr -1.0 is out of range"),
     ({"prune": 1.0}, "prune 1.0 is out of range: from 0 to 0.99"),
     ({"bpp": 0.0}, "bpp 0.0 is out of range"),
-    ({"weight_bits": 9.0}, "weight_bits 9.0 is out of range: from 1 to 8"),
+    ({"weight_bits": 9.0}, "quant_model_bit 9.0 is out of range: from 1 to 8"),
     ({"grid": (0, 4)}, "grid 0 is out of range: from 1 to 64"),
     ({"grid": (2, 65)}, "grid 65 is out of range"),
     ({"resize": 0}, "resize_list 0 is out of range"),
@@ -119,12 +93,24 @@ OUT_OF_RANGE: list[tuple[dict[str, Any], str]] = [
     ({"crop": (0, 5)}, "crop_list 0 is out of range"),
     ({"segment": 0}, "segment 0 is out of range"),
     ({"dec_strds": (2, 17), "num_blks": (1, 1)}, "dec_strds 17 is out of range: from 1 to 16"),
-    ({"num_blks": (1, 0)}, r"num_blks \(decoder\) 0 is out of range: from 1 to 64"),
+    ({"num_blks": (1, 0)}, "num_blks 1_0 has a decoder stage without a block"),
     ({"ks": (0, 1, 4)}, "ks .*4: kernel sizes must be odd"),
     ({"ks": (2, 1, 3)}, "ks 2_1_3: kernel sizes must be odd"),
     ({"reduce": 0.0}, "reduce 0.0 is out of range"),
     ({"seed": -1}, "seed -1 is out of range"),
     ({"fc_dim": 10**6}, "fc_dim 1000000 is out of range"),
+    ({"epochs": 2.5}, "epochs 2.5 is not a whole number"),
+    ({"epochs": True}, "epochs True is not a whole number"),
+    ({"epochs": "many"}, "'many' is not a whole number"),
+    ({"lr": (1,)}, r"lr \(1,\) is not a number"),
+    ({"grid": 3}, "grid 3 is not whole numbers such as 2x4"),
+    ({"grid": (1, 2, 3)}, r"grid '\(1, 2, 3\)' is not 2 whole numbers such as 2x4"),
+    ({"grid": (1.0, 2)}, "is not whole numbers"),
+    ({"dec_strds": (1,) * 17}, "is not 1 or more whole numbers"),
+    ({"conv_type": ("conv",)}, "is not 2 names, such as 'convnext pshuffel'"),
+    ({"embed": 3}, "embed 3 is not of a kind"),
+    ({"compile": 1}, "compile 1 is neither True nor False"),
+    ({"clip_model": ""}, "clip_model '' is no name"),
 ]
 UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({"loss": "L3"}, "loss 'L3' is unknown: choose from L1, L2, SSIM, Fusion1"),
@@ -132,7 +118,7 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({"act": "sin"}, "act 'sin' is unknown"),
     ({"norm": "layer"}, "norm 'layer' is unknown"),
     ({"conv_type": ("convnext", "dense")}, "conv_type 'dense' is unknown: choose from pshuffel"),
-    ({"conv_type": ("dense", "conv")}, "conv_type .encoder. 'dense' is unknown"),
+    ({"conv_type": ("dense", "conv")}, "conv_type 'dense' is unknown"),
     ({"embed": "siren_3"}, "embedding 'siren_3' is none of"),
     ({"lr_type": "step"}, "lr type 'step' is not cosine_UP_POWER_START"),
     ({"out_bias": "half"}, "out_bias 'half' is neither tanh, sigmoid nor a number"),
@@ -150,3 +136,24 @@ def test_settings_made_without_a_preset_are_checked_too() -> None:
     with pytest.raises(ValueError, match="bpp and fc_dim all set the file's size"):
         Settings(model=ModelSettings(fc_dim=16), rate=RateSettings(bpp=0.1)).check()
     Settings(source=SourceSettings(resize=64)).check()
+
+
+def test_values_are_given_as_text_or_as_what_it_stands_for() -> None:
+    text = {"embed": "grid_2.8.1", "lr_type": "cosine_0.2_1_0", "out_bias": "tanh", "grid": "1x3", "resize": "64"}
+    text |= {"size": "300k", "epochs": "7", "conv_type": "conv pshuffel", "crop": "-1", "compile": "yes"}
+    values: dict[str, Any] = {
+        "embed": parse_embed("grid_2.8.1"), "lr_type": parse_schedule("cosine_0.2_1_0"), "out_bias": Output("tanh"),
+        "grid": (1, 3), "resize": 64, "size": 300_000, "epochs": 7, "conv_type": ("conv", "pshuffel"), "crop": (),
+        "compile": True,
+    }  # fmt: skip
+    plain = PRESETS["reference"].override(fc_hw="auto")
+    assert plain.override(**text) == plain.override(**values) != plain
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_is_spelled_gives_the_settings_back(name: str) -> None:
+    spelled = json.loads(json.dumps(PRESETS[name].spelled()))
+    assert spelled.pop("preset") == name
+    given = {k: tuple(v) if isinstance(v, list) else v for group in spelled.values() for k, v in group.items()}
+    unset = {k: () for k, v in given.items() if v is None and k not in ("bpp", "size", "fc_dim", "minutes")}
+    assert replace(Settings().override(**given | unset), preset=name) == PRESETS[name]

@@ -27,7 +27,7 @@ from tests.samples import Encoded, moving_frames, write_images, write_video
 from tests.tiny_clip import TinyClip
 
 
-def settings(preset: str = "fast", **changes: Any) -> Settings:
+def settings(preset: str = "grid", **changes: Any) -> Settings:
     return PRESETS[preset].override(**{"fc_dim": 8, "epochs": 3, "clip": "off"} | changes)
 
 
@@ -47,6 +47,9 @@ class Spy(Silent):
 
     def phase(self, name: str) -> None:
         self.phases.append(name)
+
+    def source(self, described: str) -> None:
+        pass
 
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:
         self.segments.append((start, total, frames))
@@ -214,7 +217,7 @@ def test_frames_of_one_segment_at_a_time_are_held(
 def test_the_size_asked_for_comes_out(tmp_path: Path, size: int) -> None:
     source = write_images(tmp_path / "frames", moving_frames(8, 45, 63))
     warnings: list[str] = []
-    chosen = PRESETS["fast"].override(size=size, epochs=6, clip="off", segment=4)
+    chosen = PRESETS["grid"].override(size=size, epochs=6, clip="off", segment=4)
     report = encode(source, tmp_path / "v.nerv", chosen, warn=warnings.append, device="cpu")
     assert report["bytes"] == pytest.approx(size, rel=0.15)
     assert warnings == []
@@ -222,7 +225,7 @@ def test_the_size_asked_for_comes_out(tmp_path: Path, size: int) -> None:
 
 def test_a_size_that_is_missed_is_said(tmp_path: Path, source: Path) -> None:
     warnings: list[str] = []
-    chosen = PRESETS["fast"].override(size=50, epochs=1, clip="off")
+    chosen = PRESETS["grid"].override(size=50, epochs=1, clip="off")
     report = encode(source, tmp_path / "v.nerv", chosen, warn=warnings.append, device="cpu")
     assert warnings == [f"the file has {report['bytes']:,} bytes where 50 were asked for"]
 

@@ -13,12 +13,12 @@ GEOMETRY = Geometry(96, 360, 640, (2, 4))
 
 
 def test_targets() -> None:
-    assert target_bytes(PRESETS["fast"].override(size=12345), 96, 360, 640) == 12345
-    assert target_bytes(PRESETS["fast"].override(bpp=0.1), 96, 360, 640) == pytest.approx(0.1 * 96 * 360 * 640 / 8)
-    assert target_bytes(PRESETS["fast"].override(fc_dim=16), 96, 360, 640) is None
+    assert target_bytes(PRESETS["grid"].override(size=12345), 96, 360, 640) == 12345
+    assert target_bytes(PRESETS["grid"].override(bpp=0.1), 96, 360, 640) == pytest.approx(0.1 * 96 * 360 * 640 / 8)
+    assert target_bytes(PRESETS["grid"].override(fc_dim=16), 96, 360, 640) is None
 
 
-@pytest.mark.parametrize("preset", ["fast", "hnerv"])
+@pytest.mark.parametrize("preset", ["grid", "hnerv"])
 @pytest.mark.parametrize("size", [120_000, 250_000, 400_000])
 def test_the_widest_network_that_fits_is_chosen(preset: str, size: int) -> None:
     settings = PRESETS[preset].override(size=size)
@@ -38,13 +38,13 @@ def test_a_target_too_small_for_the_narrowest_stage_narrows_it() -> None:
 
 
 def test_a_larger_target_gives_a_wider_network() -> None:
-    settings = PRESETS["fast"]
+    settings = PRESETS["grid"]
     widths = [plan(settings, GEOMETRY, 0, size).fc_dim for size in (20_000, 60_000, 180_000)]
     assert widths == sorted(set(widths))
 
 
 def test_features_take_their_share() -> None:
-    settings = PRESETS["fast"]
+    settings = PRESETS["grid"]
     without, with_features = (plan(settings, GEOMETRY, dim, 60_000) for dim in (0, 512))
     assert (without.clip_dim, without.clip_rank) == (0, 0)
     assert (with_features.clip_dim, with_features.clip_rank) == (512, settings.model.clip_rank)
@@ -52,7 +52,7 @@ def test_features_take_their_share() -> None:
 
 
 def test_what_is_given_is_taken() -> None:
-    settings = PRESETS["fast"].override(
+    settings = PRESETS["grid"].override(
         fc_dim=33, dec_strds=(2, 3), num_blks=(1, 2, 1), embed="pe_1.25_20", fc_hw=(40, 40)
     )
     spec = plan(settings, GEOMETRY, 0, None)
@@ -65,12 +65,12 @@ def test_what_is_given_is_taken() -> None:
 
 def test_grids_grow_with_a_given_width() -> None:
     """As many bytes for the grids as for the weights, as where a size is given."""
-    rate = PRESETS["fast"].rate
+    rate = PRESETS["grid"].rate
     sizes = []
     for fc_dim in (20, 40, 80):
-        spec = plan(PRESETS["fast"].override(fc_dim=fc_dim), GEOMETRY, 0, None)
+        spec = plan(PRESETS["grid"].override(fc_dim=fc_dim), GEOMETRY, 0, None)
         sizes.append(expected_bytes(spec, GEOMETRY, rate))
-        parts = plan(PRESETS["fast"].override(size=round(sizes[-1])), GEOMETRY, 0, sizes[-1])
+        parts = plan(PRESETS["grid"].override(size=round(sizes[-1])), GEOMETRY, 0, sizes[-1])
         assert fc_dim == pytest.approx(parts.fc_dim, rel=0.25)
     assert sizes == sorted(sizes)
 
@@ -82,7 +82,7 @@ def test_one_number_of_blocks_stands_for_all_stages() -> None:
 
 def test_feature_grids_grow_with_the_target() -> None:
     def values(size: float) -> int:
-        spec = plan(PRESETS["fast"].override(size=10**5), GEOMETRY, 0, size)
+        spec = plan(PRESETS["grid"].override(size=10**5), GEOMETRY, 0, size)
         assert isinstance(spec.embed, GridSpec)
         assert len(str(spec.embed)) <= 64, "the header's field holds no more"
         return sum(v.channels * v.planes(96) * math.prod(v.cells(GEOMETRY)) for v in spec.embed.levels)

@@ -22,7 +22,7 @@ GEOMETRY = Geometry(4, 21, 34, (2, 4))
 
 @pytest.fixture(scope="module")
 def task() -> SegmentTask:
-    settings = PRESETS["fast"].override(fc_dim=8, epochs=2, clip="off")
+    settings = PRESETS["grid"].override(fc_dim=8, epochs=2, clip="off")
     features = np.random.default_rng(1).normal(size=(4, 8, 5)).astype(np.float32)
     features /= np.linalg.norm(features, axis=-1, keepdims=True)
     spec = plan(settings, GEOMETRY, 5, None)

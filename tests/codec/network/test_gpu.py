@@ -23,7 +23,7 @@ def test_a_file_decodes_to_the_same_frames_on_both(encoded: Encoded) -> None:
 
 def test_encode_on_a_gpu(tmp_path: Path) -> None:
     source = write_images(tmp_path / "frames", moving_frames(8, 48, 64))
-    settings = PRESETS["fast"].override(fc_dim=8, epochs=40, clip="off")
+    settings = PRESETS["grid"].override(fc_dim=8, epochs=40, clip="off")
     report = encode(source, tmp_path / "v.nerv", settings, device="cuda")
     again = NervReader(tmp_path / "v.nerv", "cpu")
     assert report["device"].startswith("cuda")

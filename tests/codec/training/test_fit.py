@@ -31,7 +31,7 @@ BASE: dict[str, Any] = {"fc_dim": 8, "epochs": 6, "prune": 0.2, "batch_size": 16
 EMBEDS = {"grid": "grid_3.4.1_4.8.6", "pe": "pe_1.25_20", "hnerv": "hnerv_4"}
 
 
-def settings(embed: str = "grid", preset: str = "fast", **changes: Any) -> Settings:
+def settings(embed: str = "grid", preset: str = "grid", **changes: Any) -> Settings:
     return PRESETS[preset].override(**BASE | {"embed": EMBEDS[embed]} | changes)
 
 
@@ -214,7 +214,7 @@ def test_frames_outside_of_the_training_part_have_no_influence() -> None:
 def test_minutes_take_the_place_of_epochs() -> None:
     changes = {k: v for k, v in BASE.items() if k != "epochs"} | {"embed": EMBEDS["grid"], "minutes": 0.01}
     watcher = Recorder()
-    fitted = train(PRESETS["fast"].override(**changes), watcher=watcher)
+    fitted = train(PRESETS["grid"].override(**changes), watcher=watcher)
     assert fitted.seconds >= 0.6
     assert fitted.frames == pytest.approx(2 * (len(watcher.statuses) - 1))  # two a step, and one status more at the end
     assert watcher.statuses[0].epochs is None

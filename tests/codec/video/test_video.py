@@ -19,9 +19,9 @@ from PIL import Image
 from bitstream.header import Color
 from codec import video
 from codec.errors import OutputError, VideoError
-from codec.video.color import color_of, rgb_converter, yuv_color, yuv_converter
+from codec.video.color import SRGB, color_of, rgb_converter, yuv_color, yuv_converter
 from codec.video.timing import Presentation, constant_rate, timed
-from tests.samples import full_disk
+from tests.samples import full_disk, write_video
 
 Array = NDArray[Any]
 
@@ -568,9 +568,25 @@ def test_what_is_written_reads_back(tmp_path: Path, name: str, height: int, widt
     assert info.color.full_range == color.full_range
     if name != "a.y4m":
         assert info.color == color
-    if name != "a.y4m" or color.matrix == 6:  # y4m names no matrix; for this size, readers assume BT.601
-        assert difference(video.read(tmp_path / name, 0, 12), rgb) > 38
+    assert difference(video.read(tmp_path / name, 0, 12), rgb) > 38
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("color", [Color(6, 6, 6, False), Color(1, 1, 1, False), Color(9, 9, 14, False), SRGB])
+@pytest.mark.parametrize(("size", "red", "blue"), [((32, 32), 0.299, 0.114), ((720, 1280), 0.2126, 0.0722)])
+def test_y4m_is_what_its_readers_assume(
+    tmp_path: Path, color: Color, size: tuple[int, int], red: float, blue: float
+) -> None:
+    """It names no matrix: BT.601, or BT.709 for large pictures, whatever the source was."""
+    rgb = np.full((1, *size, 3), (253, 20, 60), np.uint8)
+    shown = Presentation(Fraction(25), Fraction(1, 25), None, Fraction(1), color)
+    video.write(tmp_path / "a.y4m", iter(rgb), shown)
+    header, _, planes = (tmp_path / "a.y4m").read_bytes().partition(b"\nFRAME\n")
+    y, cb, cr = (np.frombuffer(planes, np.uint8).reshape(3, -1)[:, 0].astype(float) - (16, 128, 128)) / (219, 112, 112)
+    assert b"XCOLORRANGE=LIMITED" in header
+    found = [y + (1 - red) * cr, 0.0, y + (1 - blue) * cb]
+    found[1] = (y - red * found[0] - blue * found[2]) / (1 - red - blue)
+    assert np.abs(np.array(found) * 255 - (253, 20, 60)).max() < 2
 
 
 def test_pngs_are_exact(tmp_path: Path) -> None:
@@ -689,3 +705,35 @@ def test_clips(name: str, frames: int, fps: Fraction, matrix: int) -> None:
     error = np.abs(video.read(path, 0, 1)[0] - exact_rgb(luma, up, info.color))
     assert error.max() < 2.5
     assert error.mean() < 0.4  # rounding alone is 0.25
+
+
+def test_images_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in range(1, 13):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    assert [int(frame[0, 0, 0]) for frame in video.frames(tmp_path)] == list(range(1, 13))
+    assert video.scan(tmp_path).described == "12 images, from 1.png to 12.png"
+
+
+@pytest.mark.parametrize("extension", ["webp", "png", "tiff"])
+def test_an_animation_is_no_image(tmp_path: Path, extension: str) -> None:
+    pictures = [Image.new("RGB", (16, 16), (50 * n, 0, 0)) for n in range(3)]
+    pictures[0].save(tmp_path / f"a.{extension}", save_all=True, append_images=pictures[1:])
+    with pytest.raises(VideoError, match=rf"a\.{extension}: it is animated, or has several pages"):
+        video.scan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.ffconcat", "ffconcat version 1.0\nfile secret.mkv\n"),
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mkv\n#EXT-X-ENDLIST\n"),
+        ("%01d.png", ""),
+    ],
+)
+def test_nothing_is_read_that_was_not_given(tmp_path: Path, name: str, text: str) -> None:
+    """Neither the files of a list nor those of a pattern."""
+    write_video(tmp_path / "secret.mkv", smooth(2, 16, 16))
+    Image.new("RGB", (16, 16)).save(tmp_path / "1.png")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(VideoError, match="is not a video that can be read"):
+        video.scan(tmp_path / name)
