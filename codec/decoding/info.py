@@ -32,6 +32,7 @@ def info(path: str | Path | bytes, limits: Limits = Limits()) -> dict[str, Any]:
         "segment_frames": [entry.frames for entry in reader.index],
         "parameters": contents.values,
         "architecture": asdict(header.architecture),
+        "base": header.base.hex(),
         "data_split": list(header.split),
         "teacher": asdict(header.teacher) if header.teacher else None,
         "bytes": reader.size,

@@ -9,17 +9,27 @@ when it writes, and returns the ones of the file when it reads, so that both sid
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from bitstream import Decoder, Encoder, MalformedChunk, code_length
+from bitstream import Decoder, Encoder, MalformedChunk, bit_costs
 from codec.network.predictive.network import FIRST, GLOBALS, HYPER, SECOND, PredictiveNetwork
 from codec.network.predictive.quality import KNOTS, QUALITIES
-from codec.network.predictive.scales import MAGNITUDES, IntegerLayer
+from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, IntegerLayer, TrainedLayer
 from codec.network.predictive.symbols import HYPERS, MOTION, PARTS, RESIDUALS, Integers, Symbols
+from codec.network.predictive.transform import LATENTS
+
+Layers = tuple[IntegerLayer, IntegerLayer]
+Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
+Cells = tuple[Places, Places]  # y, x
+
+CODED = (*FIRST, *SECOND)  # channels of the latents as they are coded
+_MAGNITUDES = MAGNITUDES.astype(np.uint16)
 
 COARSEST = 16  # cells between the motion vectors of the first pass
 LARGEST_MOTION = 2**13  # quarter pixels
@@ -33,18 +43,19 @@ class Port(Protocol):
 
 
 class WritingPort:
-    """Codes what it is given. Where the row is 0 the value is lost, and 0 is what it returns."""
+    """Codes what it is given, and returns what a reader will: 0 where the row is 0, and -127..127 everywhere."""
 
     def __init__(self) -> None:
         self._coder = Encoder()
         self.bits = 0.0  # ideal, of all so far
 
     def __call__(self, values: Integers, rows: NDArray[np.uint8]) -> Integers:
-        coded = rows > 0
-        kept, used = values[coded], rows[coded]
+        coded = np.flatnonzero(rows)
+        used = rows.ravel()[coded]
+        kept = np.clip(values.ravel()[coded], -LARGEST_SYMBOL, LARGEST_SYMBOL)
         self._coder.put(kept, used)
-        self.bits += code_length(kept, used)
-        return np.where(coded, values, np.int16(0))
+        self.bits += float(bit_costs()[used, kept + LARGEST_SYMBOL].sum())
+        return _scattered(kept, coded, rows.shape)
 
     def finish(self) -> bytes:
         """The record: the coder's words, up to three zero bytes at the end left out."""
@@ -60,10 +71,8 @@ class ReadingPort:
         self._coder = Decoder(self._words, where)
 
     def __call__(self, values: Integers, rows: NDArray[np.uint8]) -> Integers:
-        coded = rows > 0
-        out = np.zeros(rows.shape, np.int16)
-        out[coded] = self._coder.get(rows[coded])
-        return out
+        coded = np.flatnonzero(rows)
+        return _scattered(self._coder.get(rows.ravel()[coded]), coded, rows.shape)
 
     def finish(self) -> None:
         """Raise MalformedChunk unless the record is exactly what an encoder writes."""
@@ -77,112 +86,164 @@ def _trimmed(words: bytes) -> bytes:
     return words[: max(len(words.rstrip(b"\0")), len(words) - 3)]
 
 
+def _scattered(values: Integers, places: NDArray[np.intp], shape: tuple[int, ...]) -> Integers:
+    """Values [n] at flat places of an array of zeros."""
+    out = np.zeros(shape, np.int16)
+    out.reshape(-1)[places] = values
+    return out
+
+
 class FrameCoder:
-    """Codes the integers of frames of one size with the integer networks of a base."""
+    """Codes the integers of frames with the integer networks of a base."""
 
     def __init__(self, network: PredictiveNetwork) -> None:
         self._context = network.scale_context.integers()
-        self._hyper_scales = [_layers(n) for n in network.hyper_scales]
-        self._scales = [_layers(n) for n in network.scales]
+        hyper = [_layers(n) for n in network.hyper_scales]
+        scales = [_layers(n) for n in network.scales]
+        near = network.shape.context + GLOBALS  # where these inputs begin: what is around, in the order of CODED here
+        order = [*range(near), *(near + c for c in CODED), *range(near + LATENTS, near + LATENTS + len(FIRST))]
+        scales[2:] = [(first.reordered(order[: len(first.weight)]), second) for first, second in scales[2:]]
+        self._networks = [(n, 0) for n in hyper] + [(n, network.shape.context) for n in scales]
+        self._told: dict[tuple[int, bool], list[Layers]] = {}
 
     def write(self, symbols: Symbols, quality: int, ratio: float | None) -> tuple[bytes, Symbols, dict[str, float]]:
         """-> record, the symbols as a decoder will read them, ideal bits by part."""
-        port, bits = WritingPort(), {}
-        flags, parts, before = symbols.flags, [], 0.0
-        for flag, part in self._parts(symbols):
-            parts.append(self._code(port, flag, part, quality, ratio, parts) if flags & flag else part)
-            bits[PARTS[flag]] = port.bits - before
-            before = port.bits
-        return port.finish(), Symbols(*parts), bits
+        port = WritingPort()
+        bits: dict[str, float] = {}
+
+        def count(flag: int) -> None:
+            bits[PARTS[flag]] = port.bits - sum(bits.values())
+
+        kept = self._code(port, symbols, symbols.flags, quality, ratio, count)
+        return port.finish(), kept, bits
 
     def read(self, record: bytes, flags: int, empty: Symbols, quality: int, ratio: float | None, where: str) -> Symbols:
         """Inverse of `write`. empty: zeros of the shapes that the frame has. Raises MalformedChunk."""
-        port, parts = ReadingPort(record, where), []
-        for flag, part in self._parts(empty):
-            parts.append(self._code(port, flag, part, quality, ratio, parts) if flags & flag else part)
+        if flags & ~sum(PARTS) or (flags & MOTION and not len(empty.motion)):
+            raise MalformedChunk(f"{where}: flags {flags} name parts that this frame does not have")
+        port = ReadingPort(record, where)
+        symbols = self._code(port, empty, flags, quality, ratio)
         port.finish()
-        return Symbols(*parts)
-
-    @staticmethod
-    def _parts(symbols: Symbols) -> tuple[tuple[int, Integers], ...]:
-        return (MOTION, symbols.motion), (HYPERS, symbols.hyper), (RESIDUALS, symbols.residuals)
+        return symbols
 
     def _code(
-        self, port: Port, flag: int, part: Integers, quality: int, ratio: float | None, before: list[Integers]
-    ) -> Integers:
-        if flag == MOTION:
-            return code_motion(port, part, ratio or 0.0)
-        told = globals_of(quality, predicted=bool(len(before[0])))
-        if flag == HYPERS:
-            return self._code_hyper(port, part, told)
-        return self._code_residuals(port, part, before[1], told)
+        self,
+        port: Port,
+        symbols: Symbols,
+        flags: int,
+        quality: int,
+        ratio: float | None,
+        done: Callable[[int], None] = lambda flag: None,
+    ) -> Symbols:
+        """Walk the parts of a frame; done: called after each."""
+        motion, hyper, residuals = symbols.motion, symbols.hyper, symbols.residuals
+        networks = self._networks_for(quality, bool(len(motion)))
+        if flags & MOTION:
+            motion = code_motion(port, motion, ratio or 0.0)
+        done(MOTION)
+        if flags & HYPERS:
+            hyper = _code_hyper(port, hyper, networks[:2])
+        done(HYPERS)
+        if flags & RESIDUALS:
+            residuals = _code_residuals(port, residuals, self._seen(hyper), networks[2:])
+        done(RESIDUALS)
+        return Symbols(motion, hyper, residuals)
 
-    def _code_hyper(self, port: Port, hyper: Integers, told: NDArray[np.float32]) -> Integers:
-        cells = hyper.transpose(1, 2, 0).copy()  # [h, w, hyper]
-        first = checkerboard(*cells.shape[:2])
-        rows = _run(self._hyper_scales[0], told[None])
-        cells[first] = port(cells[first], np.broadcast_to(rows, cells[first].shape))
-        near = around(np.where(first[..., None], MAGNITUDES[np.abs(cells)], 0))[~first]
-        rows = _run(self._hyper_scales[1], np.concatenate((np.broadcast_to(told, (len(near), GLOBALS)), near), -1))
-        cells[~first] = port(cells[~first], rows)
-        return np.ascontiguousarray(cells.transpose(2, 0, 1))
-
-    def _code_residuals(self, port: Port, residuals: Integers, hyper: Integers, told: NDArray[np.float32]) -> Integers:
-        cells = residuals.transpose(1, 2, 0).copy()  # [h, w, LATENTS]
-        first = checkerboard(*cells.shape[:2])
-        context = self._seen(hyper)
-        none = np.zeros((int(np.count_nonzero(first)), 0), np.float32)
-        for board, near in ((first, lambda: none), (~first, lambda: around(_where(first, cells))[~first])):
-            values = cells[board]  # [n, LATENTS]
-            inputs = np.concatenate((context[board], np.broadcast_to(told, (len(values), GLOBALS)), near()), -1)
-            networks = self._scales[:2] if board is first else self._scales[2:]
-            values[:, FIRST] = port(values[:, FIRST], _run(networks[0], inputs))
-            inputs = np.concatenate((inputs, MAGNITUDES[np.abs(values[:, FIRST])]), -1)
-            values[:, SECOND] = port(values[:, SECOND], _run(networks[1], inputs))
-            cells[board] = values
-        return np.ascontiguousarray(cells.transpose(2, 0, 1))
+    def _networks_for(self, quality: int, predicted: bool) -> list[Layers]:
+        """All scale networks, told the globals: two of hyper-latents, then four of residuals."""
+        if (quality, predicted) not in self._told:
+            told = globals_of(quality, predicted)
+            layers = [(first.given(told, place), second) for (first, second), place in self._networks]
+            self._told[quality, predicted] = layers
+        return self._told[quality, predicted]
 
     def _seen(self, hyper: Integers) -> NDArray[np.float32]:
-        """What scale networks see of the hyper-latents: [hyper, h, w] -> integers [4 h, 4 w, context]."""
+        """What scale networks see of the hyper-latents: [hyper, h, w] -> integers [4 h 4 w, context]."""
         _, h, w = hyper.shape
         signed = np.clip(hyper.astype(np.int32) * 16, -127, 127).astype(np.float32)
         padded = np.pad(signed, ((0, 0), (1, 1), (1, 1)))
         near = np.stack([padded[:, y : y + h, x : x + w] for y in range(3) for x in range(3)], -1)  # [hyper, h, w, 9]
-        out = self._context(near.transpose(1, 2, 0, 3).reshape(h, w, -1)).reshape(h, w, -1, HYPER, HYPER)
-        return out.transpose(0, 3, 1, 4, 2).reshape(h * HYPER, w * HYPER, -1)
+        out = self._context(near.transpose(1, 2, 0, 3).reshape(h * w, -1)).reshape(h, w, -1, HYPER, HYPER)
+        return out.transpose(0, 3, 1, 4, 2).reshape(h * HYPER * w * HYPER, -1)
 
 
-def globals_of(quality: int, predicted: bool) -> NDArray[np.float32]:
+def _code_hyper(port: Port, hyper: Integers, networks: list[Layers]) -> Integers:
+    channels, h, w = hyper.shape
+    first, second = checkerboard(h, w)
+    cells = _cells(hyper)
+    values = port(cells[first], np.repeat(_run(networks[0], np.zeros((1, 0), np.float32)), len(first), axis=0))
+    near = _around(values, first, (h, w))[second]
+    out = np.empty_like(cells)
+    out[first], out[second] = values, port(cells[second], _run(networks[1], near))
+    return np.ascontiguousarray(out.T).reshape(channels, h, w)
+
+
+def _code_residuals(port: Port, residuals: Integers, context: NDArray[np.float32], networks: list[Layers]) -> Integers:
+    """context: of the hyper-latents, [h w, context]."""
+    channels, h, w = residuals.shape
+    boards = checkerboard(h, w)
+    cells = _cells(residuals[list(CODED)])  # FIRST channels, then SECOND
+    out = np.empty_like(cells)
+    near = np.zeros((len(cells), 0), np.float32)
+    for board, (low, high) in zip(boards, (networks[:2], networks[2:]), strict=True):
+        values = cells[board]
+        inputs = np.concatenate((context[board], near[board]), -1)
+        begun = port(values[:, : len(FIRST)], _run(low, inputs))
+        inputs = np.concatenate((inputs, MAGNITUDES[np.abs(begun)]), -1)
+        rest = port(values[:, len(FIRST) :], _run(high, inputs))
+        out[board] = np.concatenate((begun, rest), -1)
+        if board is boards[0]:
+            near = _around(out[board], board, (h, w))
+    result = np.empty((channels, h * w), np.int16)
+    result[list(CODED)] = out.T
+    return result.reshape(channels, h, w)
+
+
+def globals_of(quality: int, predicted: bool) -> NDArray[np.int64]:
     """What every scale network is told: the two knots beside a quality in 64ths, and 64 for a predicted frame."""
     place = quality * (KNOTS - 1)  # in units of 1 / (QUALITIES - 1) of a knot
     knots = np.arange(KNOTS) * (QUALITIES - 1)
     weights = np.maximum(0, (QUALITIES - 1) - np.abs(place - knots))
     scaled = (128 * weights + (QUALITIES - 1)) // (2 * (QUALITIES - 1))
-    return np.append(scaled, 64 * predicted).astype(np.float32)
+    return np.append(scaled, 64 * predicted)
 
 
-def checkerboard(height: int, width: int) -> NDArray[np.bool_]:
-    """Cells of the first pass."""
-    return (np.arange(height)[:, None] + np.arange(width)) % 2 == 0
+@lru_cache(8)
+def checkerboard(height: int, width: int) -> tuple[Places, Places]:
+    """Cells of the first and of the second pass, by their places in a map."""
+    board = (np.arange(height)[:, None] + np.arange(width)) % 2
+    return np.flatnonzero(board == 0), np.flatnonzero(board)
 
 
-def around(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rounded average of the four cells around each, zero beyond the edges: integers [h, w, C]."""
-    p = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    return np.floor((p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1] + 2) * np.float32(0.25))
+def _cells(x: Integers) -> Integers:
+    """[C, h, w] -> [h w, C]."""
+    return np.ascontiguousarray(x.reshape(len(x), -1).T)
 
 
-def _where(board: NDArray[np.bool_], cells: Integers) -> NDArray[np.float32]:
-    return np.where(board[..., None], MAGNITUDES[np.abs(cells)], np.float32(0))
+def _around(values: Integers, places: Places, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Of magnitudes [n, C] at some cells of a map, 0 elsewhere: the rounded averages of the four cells around each.
+
+    Cells beyond the edges are 0. Returns integers [h w, C].
+    """
+    h, w = size
+    seen = np.zeros((h * w, values.shape[1]), np.uint16)
+    seen[places] = _MAGNITUDES[np.abs(values)]
+    p = np.zeros((h + 2, w + 2, values.shape[1]), np.uint16)
+    p[1:-1, 1:-1] = seen.reshape(h, w, -1)
+    sums = p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1]  # up to 896
+    return ((sums + 2) >> 2).astype(np.float32).reshape(h * w, -1)
 
 
-def _layers(network: nn.Module) -> tuple[IntegerLayer, IntegerLayer]:
+def _layers(network: nn.Module) -> Layers:
+    assert isinstance(network, nn.Sequential)
     first, second = network
+    assert isinstance(first, TrainedLayer)
+    assert isinstance(second, TrainedLayer)
     return first.integers(), second.integers()
 
 
-def _run(layers: tuple[IntegerLayer, IntegerLayer], inputs: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return layers[1](layers[0](np.ascontiguousarray(inputs, np.float32))).astype(np.uint8)
+def _run(layers: Layers, inputs: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return layers[1](layers[0](inputs)).astype(np.uint8)
 
 
 # ---- motion: coarse to fine, each vector predicted from those around it ----
@@ -193,82 +254,80 @@ def code_motion(port: Port, motion: Integers, ratio: float) -> Integers:
     coded = motion.copy()
     coded[1:] -= along(motion[:1], ratio)
     out = np.zeros_like(coded)
-    residuals = np.zeros_like(coded)
-    for stage, cells, offsets in motion_passes(*motion.shape[2:]):
+    for stage, cells, near in motion_passes(*motion.shape[2:]):
         y, x = cells
         so_far = np.zeros(len(y), np.int64)
         for r in range(len(coded)):
-            expected, spread = expect(out[r], cells, offsets)
+            expected, spread = expect(out[r], cells, near)
             for axis in range(2):
                 rows = motion_rows(stage, so_far, spread)
                 found = port((coded[r, axis, y, x] - expected[axis]).astype(np.int16), rows)
-                residuals[r, axis, y, x] = found
                 out[r, axis, y, x] = found + expected[axis]
                 so_far += np.abs(found)
-    result = out.copy()
-    result[1:] += along(out[:1], ratio)
-    return result
+    out[1:] += along(out[:1], ratio)
+    return out
 
 
 def along(first: Integers, ratio: float) -> Integers:
     """Motion to the second reference where that to the first goes on steadily."""
-    return np.floor(first * ratio + 0.5).astype(np.int16)
+    return np.clip(np.floor(first * float(ratio) + 0.5), -LARGEST_MOTION, LARGEST_MOTION).astype(np.int16)
 
 
-Cells = tuple[NDArray[np.intp], NDArray[np.intp]]
+@lru_cache(8)
+def motion_passes(rows: int, columns: int) -> list[tuple[int, Cells, Places | None]]:
+    """(stage, cells, which vectors each is predicted from) of each pass.
 
-
-def motion_passes(rows: int, columns: int) -> list[tuple[int, Cells, tuple[tuple[int, int], ...]]]:
-    """(stage, cells, where the vectors lie that they are predicted from) of each pass."""
+    The last are places [4, n] in the grid, None in the first pass; for one beyond the edges the first that is not.
+    """
     y, x = np.mgrid[:rows, :columns]
-    passes = [(0, np.nonzero((y % COARSEST == 0) & (x % COARSEST == 0)), ())]
+    passes: list[tuple[int, Cells, Places | None]] = []
+
+    def add(stage: int, chosen: NDArray[np.bool_], offsets: tuple[tuple[int, int], ...]) -> None:
+        cells = np.nonzero(chosen)
+        near = np.stack([(cells[0] + a, cells[1] + b) for a, b in offsets]) if offsets else None  # [4, 2, n]
+        if not len(cells[0]):
+            return
+        if near is None:
+            passes.append((stage, (cells[0], cells[1]), None))
+            return
+        inside = ((near >= 0) & (near < [[rows], [columns]])).all(1)
+        places = near[:, 0] * columns + near[:, 1]
+        fallback = np.take_along_axis(places, inside.argmax(0)[None], 0)
+        passes.append((stage, (cells[0], cells[1]), np.where(inside, places, fallback)))
+
+    add(0, (y % COARSEST == 0) & (x % COARSEST == 0), ())
     step, stage = COARSEST // 2, 1
     while step:
         odd_y, odd_x = y % (2 * step) == step, x % (2 * step) == step
         on_grid = (y % step == 0) & (x % step == 0)
-        corners = tuple((a * step, b * step) for a in (-1, 1) for b in (-1, 1))
-        sides = ((-step, 0), (step, 0), (0, -step), (0, step))
-        passes.append((stage, np.nonzero(on_grid & odd_y & odd_x), corners))
-        passes.append((stage, np.nonzero(on_grid & (odd_y != odd_x)), sides))
+        add(stage, on_grid & odd_y & odd_x, tuple((a * step, b * step) for a in (-1, 1) for b in (-1, 1)))
+        add(stage, on_grid & (odd_y != odd_x), ((-step, 0), (step, 0), (0, -step), (0, step)))
         step, stage = step // 2, stage + 1
-    return [p for p in passes if len(p[1][0])]
+    return passes
 
 
-def expect(
-    field: Integers, cells: Cells, offsets: tuple[tuple[int, int], ...]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def expect(field: Integers, cells: Cells, near: Places | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """-> (expected vectors [2, n]: the middle of those around, how far those differ [n]).
 
-    Of four neighbours the mean of the middle two, rounded down; one beyond the edges counts as the first that is not.
+    Of four neighbours the mean of the middle two, rounded down. cells, near: of `motion_passes`.
     """
-    y, x = cells
-    if not offsets:
-        return np.zeros((2, len(y)), np.int64), np.zeros(len(y), np.int64)
-    near = np.stack([_neighbour(field, y + a, x + b) for a, b in offsets])  # [4, 2, n]
-    inside = np.stack([_inside(field, y + a, x + b) for a, b in offsets])  # [4, n]
-    fallback = np.take_along_axis(near, inside.argmax(0)[None, None], 0)
-    near = np.sort(np.where(inside[:, None], near, fallback), axis=0)
-    return (near[1] + near[2]) >> 1, (near[3] - near[0]).sum(0)
-
-
-def _neighbour(field: Integers, y: NDArray[np.intp], x: NDArray[np.intp]) -> NDArray[np.int64]:
-    rows, columns = field.shape[1:]
-    return field[:, np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)].astype(np.int64)
-
-
-def _inside(field: Integers, y: NDArray[np.intp], x: NDArray[np.intp]) -> NDArray[np.bool_]:
-    rows, columns = field.shape[1:]
-    return (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+    if near is None:
+        return np.zeros((2, len(cells[0])), np.int64), np.zeros(len(cells[0]), np.int64)
+    around = field.reshape(2, -1)[:, near].astype(np.int64)  # [2, 4, n]
+    most, least = around.max(1), around.min(1)
+    return (around.sum(1) - most - least) >> 1, (most - least).sum(0)
 
 
 PREVIOUS_CLASSES = (1, 3)  # least magnitude of each class but the first: of components coded before at the same cell
 SPREAD_CLASSES = (1, 2, 4, 7, 12, 20, 40)  # likewise of the spread of the vectors around
+_PREVIOUS = np.searchsorted(PREVIOUS_CLASSES, np.arange(PREVIOUS_CLASSES[-1] + 1), side="right")
+_SPREAD = np.searchsorted(SPREAD_CLASSES, np.arange(SPREAD_CLASSES[-1] + 1), side="right")
 
 
 def motion_rows(stage: int, before: NDArray[np.int64], spread: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Table rows [n] of one component. before: summed magnitudes of the components coded before it at its cells."""
-    previous = np.searchsorted(PREVIOUS_CLASSES, before, side="right")
-    return MOTION_ROWS[stage, previous, np.searchsorted(SPREAD_CLASSES, spread, side="right")]
+    previous = _PREVIOUS[np.minimum(before, PREVIOUS_CLASSES[-1])]
+    return MOTION_ROWS[stage, previous, _SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
 
 
 # Rows by stage, class of what is coded before at the cell, class of the spread; fitted to motion of training clips.

@@ -12,7 +12,9 @@ threads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ LARGEST_SUM = 2**24
 MAGNITUDES = np.minimum(LARGEST_VALUE, np.rint(32 * np.log2(1 + np.arange(LARGEST_SYMBOL + 1)))).astype(np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IntegerLayer:
     """x -> clamp((x W + b + half) >> shift, 0, most)."""
 
@@ -41,13 +43,31 @@ class IntegerLayer:
     shift: int
     most: int
 
+    @cached_property
+    def _scaled(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """W and b + half, times 2**-shift: as exact as they are, as by every power of two."""
+        unit = np.float32(2.0**-self.shift)
+        half = 1 << (self.shift - 1)
+        return self.weight.astype(np.float32) * unit, (self.bias + half).astype(np.float32) * unit
+
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Integers in float32 [..., inputs] -> integers 0..most in float32 [..., outputs]."""
-        sums = x @ self.weight.astype(np.float32)
-        sums += (self.bias + (1 << (self.shift - 1))).astype(np.float32)
-        sums *= np.float32(2.0**-self.shift)  # exact, as every power of two
+        weight, bias = self._scaled
+        sums: NDArray[np.float32] = x @ weight
+        sums += bias
         np.floor(sums, out=sums)
-        return np.clip(sums, 0, self.most, out=sums)
+        np.maximum(sums, 0, out=sums)
+        return np.minimum(sums, self.most, out=sums)
+
+    def given(self, values: NDArray[np.int64], place: int) -> IntegerLayer:
+        """The layer for the other inputs, where those from `place` on are integers -127..255 known beforehand."""
+        known = slice(place, place + len(values))
+        bias = self.bias + values @ self.weight[known].astype(np.int64)
+        return IntegerLayer(np.delete(self.weight, known, axis=0), bias.astype(np.int32), self.shift, self.most)
+
+    def reordered(self, inputs: Sequence[int]) -> IntegerLayer:
+        """The layer for its inputs in another order."""
+        return IntegerLayer(self.weight[list(inputs)], self.bias, self.shift, self.most)
 
 
 class _Round(torch.autograd.Function):
