@@ -227,7 +227,7 @@ class Settings:
     source: SourceSettings = field(default_factory=SourceSettings)
     rate: RateSettings = field(default_factory=RateSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
-    model: ModelSettings | PredictiveSettings = field(default_factory=ModelSettings)
+    model: Any = field(default_factory=ModelSettings)  # of the kind of its network: one of MODELS
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
 
     def override(self, **values: Any) -> Settings:

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import FrameSegment, Segment
 from codec.network.interface import Network
 from codec.settings import Settings
 from codec.specs import Geometry, NetworkSpec
@@ -37,7 +36,7 @@ class SegmentTask:
 class Coded:
     """A segment as integers, and what it took to find them."""
 
-    segment: Segment | FrameSegment
+    segment: Any  # Segment or FrameSegment, by the kind of network
     parameters: int  # values of the network that decodes it
     epochs: int
     frames: float  # trained on, over all steps, patches counted as parts of one

@@ -354,7 +354,7 @@ def test_a_chunk_that_is_not_where_the_index_says_is_refused() -> None:
     entry = Reader(DATA).index[0]
     for place in (entry.offset, entry.offset + 4):
         damaged = DATA[:place] + bytes([DATA[place] ^ 1]) + DATA[place + 1 :]
-        with pytest.raises(MalformedChunk, match="segment 0, frames .* stands there"):
+        with pytest.raises(MalformedChunk, match=r"segment 0, frames .* stands there"):
             Reader(damaged).segment(0)
 
 

@@ -82,7 +82,7 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
         shown = sorted(best.frames, key=lambda e: e.coded.number)
         pooled = torch.cat([ClipHead.pool(e.trunk[None], task.geometry) for e in shown])
         features = torch.from_numpy(task.features)
-        weights = fit_head(pooled.clone(), features, task.spec.clip_rank, target, task.settings.train.seed)
+        weights = fit_head(pooled.clone(), features, model.clip_rank, target, task.settings.train.seed)
     payload = write_frames(task.start, [e.coded for e in best.frames], weights)
     return Coded(
         FrameSegment.of(payload, "the coded segment"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitstream import Segment, write_segment
 from codec.network.predictive.head import ClipHead
@@ -24,7 +24,9 @@ def fit_head(pooled: Tensor, features: Tensor, rank: int, rate: RateSettings, se
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = ClipHead(pooled.shape[-1], rank, features.shape[-1])
-        first, last = head.clip_head[0], head.clip_head[2]
+        first, _, last = head.clip_head
+        assert isinstance(first, nn.Linear)
+        assert isinstance(last, nn.Linear)
         flat = pooled.flatten(0, 1)
         scale = flat.std(0).clamp_min(1e-3)
         first.weight.data = torch.randn_like(first.weight) / scale / flat.shape[1] ** 0.5
