@@ -196,8 +196,9 @@ def verify(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Verification:
             if isinstance(segment, FrameSegment):
                 segment.records()
             decoded += 1
-        except ChecksumMismatch:
-            pass  # already among the problems
+        except ChecksumMismatch as error:
+            if reader.is_intact(number):  # else it is already among the problems
+                problems.append(error)
         except BitstreamError as error:
             problems.append(error)
     return Verification(tuple(problems), decoded)
@@ -336,6 +337,10 @@ class Reader:
     def _payload(self, chunk: Chunk) -> bytes:
         self._limits.check("chunk_bytes", chunk.length)
         return read_payload(self._source, chunk)
+
+    def is_intact(self, number: int) -> bool:
+        """Whether the CRC-32 of the chunk of segment `number` is right."""
+        return not list(_caught(partial(check_crc, self._source, self._segment_chunk(number))))
 
     def _frames(self, chunk: Chunk) -> FrameSegment:
         """Coded frames, read from the file when they are asked for."""
