@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bitstream import Architecture, Header, Predictive
+from bitstream import Architecture, Predictive
 from codec.settings import ModelSettings, PredictiveSettings
 from codec.specs import DualHeadSpec, NetworkSpec, PredictiveSpec
 
@@ -33,10 +33,10 @@ KINDS = (
 )
 
 
-def parse_header(header: Header) -> NetworkSpec:
-    """The spec of whichever network a header describes. Raises ValueError where it describes none."""
-    kind = next(kind for kind in KINDS if kind.architecture is type(header.architecture))
-    return kind.spec.parse(header.architecture, header.base)
+def parse_architecture(architecture: Any, base: bytes = b"") -> NetworkSpec:
+    """The spec of whichever network a header describes, of a base or of none. Raises ValueError where it is none."""
+    kind = next(kind for kind in KINDS if kind.architecture is type(architecture))
+    return kind.spec.parse(architecture, base)
 
 
 def kind_for(model: Any) -> Kind:

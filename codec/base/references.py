@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from codec.base.model import load_codec
 from codec.encoding.predictive.frame import FrameEncoder
-from codec.encoding.predictive.gop import GopSettings, plan
-from codec.encoding.predictive.motion_search import Flows, luma
+from codec.encoding.predictive.gop import GopSettings
+from codec.encoding.predictive.gop import order as coding_order
+from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma
 from codec.errors import BaseError
 from codec.network.predictive.motion import warp
-from codec.network.predictive.quality import QUALITIES
 from codec.network.predictive.store import digest_of
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
@@ -94,9 +94,6 @@ class BaseCoder:
     share: float = 0.75  # of the predicted frames
     leaves: float = 0.4  # of the frames that no other refers to: there are most of these
     jitter: float = 2.0  # quality indices around the one that the frame was coded at
-    drops: dict[int, tuple[float, ...]] = field(
-        default_factory=lambda: {4: (4, 8, 12, 15), 8: (4, 8, 12, 15, 18), 16: (4, 7, 10, 13, 16, 18)}
-    )
 
     def about(self) -> dict[str, Any]:
         return {"coder": "base"} | asdict(self) | {"base": digest_of(self.base).hex()}
@@ -104,17 +101,16 @@ class BaseCoder:
     @torch.inference_mode()
     def samples(self, frames: Sequence[Frame], rng: np.random.Generator) -> Iterator[Sample]:
         codec = load_codec(self.base)
-        encoder, flows = FrameEncoder(codec.network, codec.analysis), Flows([luma(f) for f in frames])
+        encoder, flows = FrameEncoder(codec.network, codec.analysis, SearchSettings()), Flows([luma(f) for f in frames])
         top, anchor = rng.uniform(self.lowest, self.highest), int(rng.choice(self.anchors))
-        settings = GopSettings(anchor=anchor, drops=self.drops[anchor])
-        order = [p for group in plan(len(frames), settings) for p in group]
+        settings = GopSettings(anchor=anchor)
+        order = [p for group in coding_order(len(frames), settings) for p in group]
         needed = {r for p in order for r in p.references}
         shown: dict[int, Frame] = {}
         for p in order:
             if p.number not in needed and rng.random() >= self.leaves:
                 continue
-            drop = settings.drops[p.level - 1] if p.level else 0.0
-            quality = round(float(np.clip(top - drop, 0, QUALITIES - 1)))
+            quality = settings.quality(top, p)
             references = {r: shown[r] for r in p.references}
             coded = encoder.encode(p.number, frames[p.number], references, quality, flows)
             shown[p.number] = coded.shown

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from bitstream import OPERATIONS_A_BYTE, Header, Limits, MalformedChunk
 from bitstream import Reader as FileReader
-from codec.kinds import parse_header
+from codec.kinds import parse_architecture
 from codec.network.backend import pick_device, pick_dtype
 from codec.network.interface import Network, load_network
 from codec.patches import coords
@@ -62,7 +62,7 @@ class NervReader:
         self.device = device if isinstance(device, torch.device) else pick_device(device)
         self.dtype = pick_dtype(self.device)
         with _describing():
-            self.spec = parse_header(self.header)
+            self.spec = parse_architecture(self.header.architecture, self.header.base)
             geometry = self.geometry(len(self))
             limits.check("activations", self.spec.largest_map(geometry))
             limits.check("operations", operations_over(self.spec, geometry, self.file.size))

@@ -21,9 +21,11 @@ from codec.network.predictive.transform import DC, LATENTS, block_basis
 class Analysis(nn.Module):
     """A frame to latents in steps and to hyper-latents, both before rounding."""
 
+    basis: Tensor  # [LATENTS, 192, 1, 1]
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.register_buffer("basis", block_basis()[..., None, None], persistent=False)  # [LATENTS, 192, 1, 1]
+        self.register_buffer("basis", block_basis()[..., None, None], persistent=False)
         self.hyper_first = nn.Conv2d(2 * LATENTS, 48, 4, stride=2, padding=1)
         self.hyper_second = nn.Conv2d(48, 48, 4, stride=2, padding=1)
         self.hyper_out = nn.Conv2d(48, shape.hyper, 3, padding=1)

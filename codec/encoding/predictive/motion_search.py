@@ -75,7 +75,8 @@ class Flows:
         if (frame, way) not in self._found:
             dense = _dis(self._planes[frame], self._planes[frame + way])
             rows, columns = (math.ceil(n / self.STEP) for n in dense.shape[:2])
-            self._found[frame, way] = cv2.resize(dense, (columns, rows), interpolation=cv2.INTER_AREA)
+            small = cv2.resize(dense, (columns, rows), interpolation=cv2.INTER_AREA)
+            self._found[frame, way] = small.astype(np.float32, copy=False)
         return self._found[frame, way]
 
 
@@ -84,8 +85,8 @@ def _dis(target: Plane, reference: Plane) -> NDArray[np.float32]:
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     if min(target.shape) < 16:
         return np.zeros((*target.shape, 2), np.float32)
-    found: NDArray[np.float32] = method.calc(target.astype(np.uint8), reference.astype(np.uint8), None)
-    return found
+    found = method.calc(target.astype(np.uint8), reference.astype(np.uint8), np.zeros((*target.shape, 2), np.float32))
+    return np.asarray(found, np.float32)
 
 
 def _to_cells(flow: NDArray[np.float32], size: tuple[int, int], step: int = 1) -> Field:

@@ -115,7 +115,8 @@ class PredictiveNetwork(nn.Module):
         """Set the type that convolutions compute in, in place; all else stays float32."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                module.to(dtype, memory_format=torch.channels_last)
+                module.to(dtype)
+                module.to(memory_format=torch.channels_last)
         return self
 
     def _cast(self, x: Tensor) -> Tensor:
@@ -225,7 +226,8 @@ class PredictiveNetwork(nn.Module):
         """One pass: integers [B, LATENTS, h, w], zero but at the cells `where`, and their bits [B]."""
         values = _cells(x)[:, where]  # [B, n, LATENTS]
         inputs = torch.cat((told, *near), -1)[:, where]
-        parts, bits = [], 0.0
+        parts: list[Tensor] = []
+        bits = x.new_zeros(len(x))
         for channels, network in zip((FIRST, SECOND), networks, strict=True):
             rows = network(torch.cat((inputs, *map(_magnitudes, parts)), -1))
             symbols = _nearest_in_cost(values[..., list(channels)], rows, weights[..., list(channels)])
