@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bitstream
-from bitstream import fields, file, frequencies, header, tables
+from bitstream import fields, file, frames, frequencies, header, tables
 from bitstream.container import MAGIC, VERSION
 from bitstream.fields import Kind, Maybe, OneOf, Record
 
@@ -101,3 +101,20 @@ def test_mantissas_and_digest_are_those_of_the_code() -> None:
     assert mantissas is not None
     assert tuple(map(int, mantissas[1].split(","))) == tables._STEP_MANTISSAS
     assert hashlib.sha256(frequencies().astype("<u4").tobytes()).hexdigest() in section("## Frequency tables")
+
+
+def test_the_record_of_a_predictive_network_is_the_list_of_fields() -> None:
+    table = rows(section("### Predictive"))
+    assert [row[0] for row in table] == [f"architecture.{name}" for name, _ in header.PREDICTIVE.fields]
+    for row, (_, kind) in zip(table, header.PREDICTIVE.fields, strict=True):
+        assert described(kind)[0] == row[1]
+
+
+def test_columns_and_ranges_of_coded_frames_are_those_of_the_code() -> None:
+    table = rows(section("### Coded frames"))
+    columns = {row[0]: row[1] for row in table[-6:]}
+    assert len(columns) == len(frames._COLUMNS)
+    assert columns["quality"] == f"0..{frames.QUALITIES - 1}"
+    assert columns["flags"] == f"0..{frames.FLAGS - 1}"
+    assert columns["references"] == f"0..{frames.MAX_REFERENCES}"
+    assert f"at most {frames.MAX_DEPTH} deep" in section("### Coded frames")
