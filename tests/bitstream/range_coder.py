@@ -1,7 +1,8 @@
 """The range coder of FORMAT.md in plain Python: a second implementation, to hold the shipped one against."""
 
 from bisect import bisect_right
-from itertools import accumulate
+from functools import cache
+from itertools import accumulate, chain, repeat
 
 from bitstream import frequencies
 
@@ -27,21 +28,36 @@ def encode(values: list[int], rows: list[int]) -> list[int]:
 
 def decode(words: list[int], rows: list[int]) -> list[int]:
     """Inverse of `encode`."""
-    following = iter([*words, *[0] * (len(rows) + 2)])
-    low, span, point = 0, 2**64 - 1, next(following) << 32 | next(following)
-    values = []
-    for row in rows:
-        table = frequencies()[row].tolist()
-        cumulative = [0, *accumulate(table)]
-        scale = span >> 24
-        quotient = (point - low) % 2**64 // scale
+    stream = Decoding(words)
+    return [stream.value(row) for row in rows]
+
+
+class Decoding:
+    """A stream, value by value."""
+
+    def __init__(self, words: list[int]) -> None:
+        self._following = chain(words, repeat(0))
+        self._low, self._span = 0, 2**64 - 1
+        self._point = next(self._following) << 32 | next(self._following)
+
+    def value(self, row: int) -> int:
+        """The next one, under its row."""
+        cumulative = _cumulative(row)
+        scale = self._span >> 24
+        quotient = (self._point - self._low) % 2**64 // scale
         assert quotient < 2**24
         symbol = bisect_right(cumulative, quotient) - 1
-        values.append(symbol - 127)
-        low, span = (low + scale * cumulative[symbol]) % 2**64, scale * table[symbol]
-        if span < 2**32:
-            low, span, point = (low << 32) % 2**64, span << 32, (point << 32) % 2**64 + next(following)
-    return values
+        self._low = (self._low + scale * cumulative[symbol]) % 2**64
+        self._span = scale * (cumulative[symbol + 1] - cumulative[symbol])
+        if self._span < 2**32:
+            self._low, self._span = (self._low << 32) % 2**64, self._span << 32
+            self._point = (self._point << 32) % 2**64 + next(self._following)
+        return symbol - 127
+
+
+@cache
+def _cumulative(row: int) -> list[int]:
+    return [0, *accumulate(frequencies()[row].tolist())]
 
 
 class Words(list[int]):

@@ -16,11 +16,12 @@ from bitstream import MalformedChunk, frequencies
 from codec.network.predictive import network as twins
 from codec.network.predictive.frames import empty_symbols
 from codec.network.predictive.network import FIRST, GLOBALS, SECOND, PredictiveNetwork, Shape
-from codec.network.predictive.scales import LARGEST_VALUE, TrainedLayer, scale_network
+from codec.network.predictive.scales import LARGEST_VALUE, MAGNITUDES, TrainedLayer, scale_network
 from codec.network.predictive.symbols import HYPERS, MOTION, RESIDUALS, Integers, Symbols
 from codec.network.predictive.transform import LATENTS
 from codec.rate import records
 from codec.rate.records import LARGEST_MOTION, MOTION_ROWS, FrameCoder, ReadingPort, WritingPort
+from tests.bitstream import frame_record as page
 
 SMALL = Shape(features=8, means=8, hyper=4, context=3, hidden=8, blocks=1)
 SIZES = [(1, 1), (8, 8), (33, 70), (130, 97), (45, 300)]
@@ -326,3 +327,34 @@ def test_records_are_the_same_under_any_number_of_threads() -> None:
             assert same(back, kept)
             found.append((record, math.fsum(bits.values())))
     assert found[0] == found[1]
+
+
+# ---- against the page ----
+
+
+def integer_tensors(network: PredictiveNetwork) -> dict[str, page.Layer]:
+    layers = {name: m.integers() for name, m in network.named_modules() if isinstance(m, TrainedLayer)}
+    return {name: (layer.weight.tolist(), layer.bias.tolist()) for name, layer in layers.items()}
+
+
+@pytest.mark.parametrize(("size", "references", "quality"), [((40, 33), 0, 63), ((33, 65), 1, 7), ((150, 9), 2, 30)])
+def test_a_record_says_what_the_page_says(size: tuple[int, int], references: int, quality: int) -> None:
+    ways = [-3, 2][:references]
+    ratio = ways[-1] / ways[0] if ways else None
+    symbols = random_symbols(np.random.default_rng(quality), *size, references, 0.8)
+    record, kept, _ = CODER.write(symbols, quality, ratio)
+    told = page.globals_of(quality, bool(references))
+    reader = page.Page(record, integer_tensors(NETWORK))
+    channels, h, w = kept.hyper.shape
+    motion = reader.motion(references, *size, ways) if symbols.flags & MOTION else {}
+    hyper = reader.hypers(channels, h, w, told)
+    residuals = reader.residuals(hyper, channels, 4 * h, 4 * w, told)
+    for found, wanted in ((motion, kept.motion), (hyper, kept.hyper), (residuals, kept.residuals)):
+        assert found == {place: int(value) for place, value in np.ndenumerate(wanted)}
+
+
+def test_tables_of_the_page_are_those_of_the_code() -> None:
+    assert MAGNITUDES.tolist() == page.MAGNITUDES
+    assert MOTION_ROWS.reshape(5, 24).tolist() == page.MOTION_ROWS
+    assert (list(FIRST), list(SECOND)) == (page.FIRST, page.SECOND)
+    assert "Channels 0..12, 40..42 and 50..52 are FIRST" in page.TEXT

@@ -1,0 +1,138 @@
+"""The record of a frame as FORMAT.md says it, in plain Python: a second implementation, to hold the first against.
+
+It shares nothing with the codec but the tensors of a base: tables and lists come from the page.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import bitstream
+from tests.bitstream.range_coder import Decoding
+
+TEXT = (Path(bitstream.__file__).parent / "FORMAT.md").read_text().split("\n## Predictive network\n")[1]
+_TABLES = re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
+MAGNITUDES = [int(v) for v in _TABLES[0].split(",")]
+MOTION_ROWS = [[int(v) for v in line.split()] for line in _TABLES[1].splitlines()]  # [stage][8 before + spread]
+SPREADS = (1, 2, 4, 7, 12, 20, 40)
+FIRST = [*range(13), *range(40, 43), *range(50, 53)]
+SECOND = [c for c in range(60) if c not in FIRST]
+
+Map = dict[tuple[int, ...], int]  # a value by its indices
+Layer = tuple[list[list[int]], list[int]]  # weight [inputs][outputs], bias
+
+
+def layer(x: list[int], weights: Layer, shift: int, most: int) -> list[int]:
+    weight, bias = weights
+    sums = [sum(a * row[o] for a, row in zip(x, weight, strict=True)) + b for o, b in enumerate(bias)]
+    return [min(max((s + 2 ** (shift - 1)) >> shift, 0), most) for s in sums]
+
+
+def scale_network(x: list[int], weights: dict[str, Layer], name: str) -> list[int]:
+    return layer(layer(x, weights[f"{name}.0"], 7, 255), weights[f"{name}.1"], 9, 63)
+
+
+class Page:
+    """One record, being read."""
+
+    def __init__(self, record: bytes, weights: dict[str, Layer]) -> None:
+        padded = record + bytes(-len(record) % 4)
+        self._stream = Decoding(list(struct.unpack(f"<{len(padded) // 4}I", padded)))
+        self._weights = weights
+
+    def group(self, rows: list[int]) -> list[int]:
+        """The values of a pass: the lowest row first, those of one row in their order; those of row 0 are not coded."""
+        values = [0] * len(rows)
+        for place in sorted((i for i, row in enumerate(rows) if row), key=lambda i: rows[i]):
+            values[place] = self._stream.value(rows[place])
+        return values
+
+    def motion(self, references: int, height: int, width: int, ways: list[int]) -> Map:
+        rows, columns = math.ceil(height / 8), math.ceil(width / 8)
+        coded: Map = {}
+        for stage, cells, offsets in _passes(rows, columns):
+            before = dict.fromkeys(cells, 0)
+            for r in range(references):
+                expected, spread = {}, {}
+                for y, x in cells:
+                    around = [(y + a, x + b) for a, b in offsets]
+                    inside = [(v, u) for v, u in around if 0 <= v < rows and 0 <= u < columns]
+                    around = [place if place in inside else inside[0] for place in around]
+                    near = [sorted(coded[(r, axis, *place)] for place in around) for axis in (0, 1)]
+                    expected[y, x] = [(n[1] + n[2]) >> 1 for n in near] if near[0] else [0, 0]
+                    spread[y, x] = sum(n[3] - n[0] for n in near) if near[0] else 0
+                for axis in (0, 1):
+                    classes = [
+                        8 * _class(before[c], (1, 3)) + _class(spread[c], (1, 2, 4, 7, 12, 20, 40)) for c in cells
+                    ]
+                    for c, value in zip(cells, self.group([MOTION_ROWS[stage][k] for k in classes]), strict=True):
+                        coded[(r, axis, *c)] = value + expected[c][axis]
+                        before[c] += abs(value)
+        for axis, y, x in product((0, 1), range(rows), range(columns)):
+            if references == 2:
+                steady = math.floor(coded[0, axis, y, x] * (ways[1] / ways[0]) + 0.5)
+                coded[1, axis, y, x] += min(max(steady, -8192), 8192)
+        return coded
+
+    def hypers(self, channels: int, h: int, w: int, told: list[int]) -> Map:
+        out: Map = {}
+        for parity, name in ((0, "hyper_scales.0"), (1, "hyper_scales.1")):
+            cells = [(y, x) for y, x in product(range(h), range(w)) if (y + x) % 2 == parity]
+            rows = []
+            for y, x in cells:
+                near = _around(out, range(channels), y, x) if parity else []
+                rows += scale_network(told + near, self._weights, name)
+            values = iter(self.group(rows))
+            out |= {(c, y, x): next(values) for y, x in cells for c in range(channels)}
+        return out
+
+    def residuals(self, hyper: Map, channels: int, h: int, w: int, told: list[int]) -> Map:
+        out: Map = {}
+        context = {}
+        for y, x in product(range(h // 4), range(w // 4)):
+            seen = [
+                min(max(16 * hyper.get((c, y + b - 1, x + a - 1), 0), -127), 127)
+                for c, b, a in product(range(channels), range(3), range(3))
+            ]
+            outputs = layer(seen, self._weights["scale_context"], 7, 255)
+            for b, a in product(range(4), range(4)):
+                context[4 * y + b, 4 * x + a] = outputs[4 * b + a :: 16]
+        for parity in (0, 1):
+            cells = [(y, x) for y, x in product(range(h), range(w)) if (y + x) % 2 == parity]
+            inputs = {c: context[c] + told + (_around(out, range(60), *c) if parity else []) for c in cells}
+            for name, group in ((f"scales.{2 * parity}", FIRST), (f"scales.{2 * parity + 1}", SECOND)):
+                rows = [row for c in cells for row in scale_network(inputs[c], self._weights, name)]
+                values = iter(self.group(rows))
+                new = {(c, y, x): next(values) for y, x in cells for c in group}
+                inputs = {(y, x): inputs[y, x] + [MAGNITUDES[abs(new[c, y, x])] for c in group] for y, x in cells}
+                out |= new
+        return out
+
+
+def globals_of(quality: int, predicted: bool) -> list[int]:
+    knots = [(128 * max(0, 63 - abs(7 * quality - 63 * i)) + 63) // 126 for i in range(8)]
+    return [*knots, 64 if predicted else 0]
+
+
+def _around(values: Map, channels: range, y: int, x: int) -> list[int]:
+    """Second cells are not there yet: what is missing counts 0."""
+    places = ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
+    return [(sum(MAGNITUDES[abs(values.get((c, *p), 0))] for p in places) + 2) >> 2 for c in channels]
+
+
+def _class(value: int, least: tuple[int, ...]) -> int:
+    return sum(value >= v for v in least)
+
+
+def _passes(rows: int, columns: int) -> Iterator[tuple[int, list[tuple[int, int]], list[tuple[int, int]]]]:
+    grid = list(product(range(rows), range(columns)))
+    yield 0, [(y, x) for y, x in grid if y % 16 == x % 16 == 0], []
+    for stage, s in enumerate((8, 4, 2, 1), 1):
+        odd = {(y, x): (y // s % 2) + (x // s % 2) for y, x in grid if y % s == x % s == 0}
+        yield stage, [c for c, n in odd.items() if n == 2], [(-s, -s), (-s, s), (s, -s), (s, s)]
+        yield stage, [c for c, n in odd.items() if n == 1], [(-s, 0), (s, 0), (0, -s), (0, s)]
