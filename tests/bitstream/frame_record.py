@@ -88,7 +88,7 @@ class Page:
                 near = _around(out, range(channels), y, x) if parity else []
                 rows += scale_network(told + near, self._weights, name)
             values = iter(self.group(rows))
-            out |= {(c, y, x): next(values) for y, x in cells for c in range(channels)}
+            out.update({(c, y, x): next(values) for y, x in cells for c in range(channels)})
         return out
 
     def residuals(self, hyper: Map, channels: int, h: int, w: int, told: list[int]) -> Map:
@@ -108,7 +108,7 @@ class Page:
             for name, group in ((f"scales.{2 * parity}", FIRST), (f"scales.{2 * parity + 1}", SECOND)):
                 rows = [row for c in cells for row in scale_network(inputs[c], self._weights, name)]
                 values = iter(self.group(rows))
-                new = {(c, y, x): next(values) for y, x in cells for c in group}
+                new: Map = {(c, y, x): next(values) for y, x in cells for c in group}
                 inputs = {(y, x): inputs[y, x] + [MAGNITUDES[abs(new[c, y, x])] for c in group] for y, x in cells}
                 out |= new
         return out

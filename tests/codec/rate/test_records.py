@@ -35,7 +35,7 @@ def random_network(seed: int, shape: Shape = SMALL) -> PredictiveNetwork:
         with torch.no_grad():
             for layer in network.modules():
                 if isinstance(layer, TrainedLayer):
-                    layer.bias += torch.empty_like(layer.bias).uniform_(-1.5, 1)
+                    layer.bias.add_(torch.empty_like(layer.bias).uniform_(-1.5, 1))
         return network
 
 
