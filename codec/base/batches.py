@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,24 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.base.crops import Crops
+from codec.base.model import Batch
 from codec.errors import BaseError
 from codec.network.predictive.quality import QUALITIES
 
 LOWEST_KEY = 20.0  # quality index that key frames are trained at
 FLIPPED, TURNED, SWAPPED = 0.5, 0.3, 0.5  # shares of the batches
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Frames of one kind."""
-
-    frame: Tensor  # float32 [B, 3, S, S], 0..255
-    references: Tensor | None  # likewise [B, 6, S, S]: moved; None for key frames
-    quality: Tensor  # float32 [B]
-
-    def to(self, device: torch.device) -> Batch:
-        references = None if self.references is None else self.references.to(device)
-        return Batch(self.frame.to(device), references, self.quality.to(device))
 
 
 class Batches:

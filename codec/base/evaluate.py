@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.base.batches import Batch
 from codec.base.crops import Crops
-from codec.base.model import Codec, Outcome
+from codec.base.model import Batch, Codec, Outcome
 
 KEY_QUALITIES = (30, 42, 54)
 DEPTHS = (0.2, 0.5, 0.8)  # of predicted frames: how far down the span of qualities that each is trained at

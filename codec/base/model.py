@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from codec.base.batches import Batch
 from codec.encoding.predictive.analysis import Analysis
 from codec.errors import BaseError
 from codec.network.predictive.base_file import Base, load_part, read_base
@@ -20,6 +19,19 @@ from codec.network.predictive.quality import lagrangians
 from codec.network.predictive.scales import LARGEST_SYMBOL, ste_round
 from codec.network.predictive.transform import BLOCK
 from codec.training import checkpoint
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames of one kind."""
+
+    frame: Tensor  # float32 [B, 3, S, S], 0..255
+    references: Tensor | None  # likewise [B, 6, S, S]: moved; None for key frames
+    quality: Tensor  # float32 [B]
+
+    def to(self, device: torch.device) -> Batch:
+        references = None if self.references is None else self.references.to(device)
+        return Batch(self.frame.to(device), references, self.quality.to(device))
 
 
 @dataclass(frozen=True)

@@ -102,5 +102,5 @@ def _trained(stored: Tensor) -> Tensor:
     if stored.dtype == torch.int8:
         return stored.float() / 2**WEIGHT_SHIFT
     if stored.dtype == torch.int32:
-        return stored.float() / BIAS_UNIT  # exact: below 2**24, divided by a power of two
+        return stored.float() / BIAS_UNIT  # exact: below 2**23, divided by a power of two
     return stored.float()

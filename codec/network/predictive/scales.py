@@ -1,7 +1,7 @@
 """Integer networks that say how widely each coded integer is expected to spread, from integers decoded before it.
 
 What the parse of a file depends on may not differ by a bit from machine to machine, so all arithmetic here is of
-integers: 8-bit weights, values up to 255 between the layers, sums below 2**24. Sums of that size are exact in float32
+integers: 8-bit weights, values up to 255 between the layers, sums below 2**23. Sums of that size are exact in float32
 as well, in any order, which is how they are computed: a matrix product is the same on every machine and number of
 threads.
 
@@ -29,7 +29,7 @@ LARGEST_VALUE = 255  # between layers
 ROW_SHIFT = 9  # 16 rows to a unit
 LAST_ROW = 63
 LARGEST_SYMBOL = 127
-LARGEST_SUM = 2**24
+LARGEST_SUM = 2**23  # float32 holds these and their halves
 
 MAGNITUDES = np.minimum(LARGEST_VALUE, np.rint(32 * np.log2(1 + np.arange(LARGEST_SYMBOL + 1)))).astype(np.float32)
 
@@ -112,7 +112,7 @@ class TrainedLayer(nn.Module):
         """The layer of a decoder. Raises ValueError where a sum could leave the exact range."""
         weight, bias = self._weight().cpu().numpy(), self._bias().cpu().numpy()
         if (np.abs(weight).sum(0) * LARGEST_VALUE + np.abs(bias)).max() >= LARGEST_SUM:
-            raise ValueError("a layer of the scale networks has sums of 2**24 or more")
+            raise ValueError("a layer of the scale networks has sums of 2**23 or more")
         return IntegerLayer(weight.astype(np.int8), bias.astype(np.int32), self.shift, self.most)
 
 
