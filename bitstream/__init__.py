@@ -15,7 +15,7 @@ from bitstream.errors import (
     UnknownRequiredChunk,
     UnsupportedVersion,
 )
-from bitstream.file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
+from bitstream.file import FileReader, Nerv, SegmentEntry, Verification, assemble, read, verify, write
 from bitstream.header import Architecture, Color, Header, Quality, Teacher
 from bitstream.limits import OPERATIONS_A_BYTE, Limits
 from bitstream.segment import Part, QuantizedTensor, Segment, read_segment, write_segment
@@ -33,6 +33,7 @@ __all__ = [
     "Decoder",
     "DigestMismatch",
     "Encoder",
+    "FileReader",
     "Header",
     "LimitExceeded",
     "Limits",
@@ -43,7 +44,6 @@ __all__ = [
     "Part",
     "Quality",
     "QuantizedTensor",
-    "Reader",
     "Segment",
     "SegmentEntry",
     "Teacher",

@@ -6,7 +6,7 @@ HEAD  time?  qual?  ...  INDX  ...  SEGM  ...  SEGM  ...  TAIL
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -47,7 +47,7 @@ from bitstream.header import (
 from bitstream.limits import DEFAULT_LIMITS, Limits
 from bitstream.segment import Part, Segment, read_segment, read_sizes, read_span, write_segment
 
-__all__ = ["Contents", "Nerv", "Reader", "SegmentEntry", "Verification", "assemble", "read", "verify", "write"]
+__all__ = ["Contents", "FileReader", "Nerv", "SegmentEntry", "Verification", "assemble", "read", "verify", "write"]
 
 HEAD: Final = b"HEAD"
 TIME: Final = b"time"
@@ -141,7 +141,7 @@ def read(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Nerv:
 
     Raises a BitstreamError that names what is wrong, and OSError where the file cannot be read.
     """
-    reader = Reader(origin, limits)
+    reader = FileReader(origin, limits)
     for problem in reader.problems():
         raise problem
     return Nerv(reader.header, tuple(reader.segments()), reader.timestamps, reader.quality)
@@ -177,7 +177,7 @@ def assemble(
 def verify(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Verification:
     """Check all that can be checked without the network: structure, checksums, digest, every coded integer."""
     try:
-        reader = Reader(origin, limits)
+        reader = FileReader(origin, limits)
     except BitstreamError as error:
         return Verification((error,), 0)
     problems = list(reader.problems())
@@ -193,7 +193,7 @@ def verify(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Verification:
     return Verification(tuple(problems), decoded)
 
 
-class Reader:
+class FileReader:
     """Random access to a file: reads what stands before the segments, and decodes a segment when asked for it.
 
     Opening checks all chunks up to the index, and where the chunks after the segments lie; `segment` checks the
@@ -235,11 +235,11 @@ class Reader:
             self.index = self._read_index()
             self._tail = self._find_tail()
 
-    def segment(self, number: int, parts: Collection[Part] = tuple(Part)) -> Segment:
-        """Decode the segment `index[number]`, or of it the tensors of `parts` alone. Raises BitstreamError."""
+    def segment(self, number: int) -> Segment:
+        """Decode the segment `index[number]`. Raises BitstreamError."""
         entry = self.index[number]
         chunk = self._segment_chunk(number)
-        segment = read_segment(self._payload(chunk), chunk.name, self._limits, parts)
+        segment = read_segment(self._payload(chunk), chunk.name, self._limits)
         if (segment.start, segment.frames) != (entry.start, entry.frames):
             stop = segment.start + segment.frames
             raise MalformedChunk(f"{chunk} holds frames {segment.start}..{stop - 1}, not those that INDX gives it")

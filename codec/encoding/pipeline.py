@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bitstream import Reader, assemble
+from bitstream import FileReader, assemble
 from codec import video
 from codec.atomic import atomic_output, check_outputs
 from codec.decoding.reader import operations_over
@@ -130,7 +130,7 @@ def _encode(
                 results.append(result)
         quality = quality_of(measured_together(results), header, length)
         data = assemble(header, [result.payload for result in results], info.timestamps, quality)
-        file = Reader(data)
+        file = FileReader(data)
         for problem in file.problems():
             raise problem
         with atomic_output(output, force) as temporary:
