@@ -43,8 +43,7 @@ def described(info: dict[str, Any], path: str) -> str:
         f"({info['fps_exact']}), {info['duration']:.2f} s",
         "size": f"{info['bytes']:,} bytes, {info['bpp']:.4f} bpp",
         "parts": _parts(info),
-        "network": f"{info['parameters']:,} parameters, embed {arch['embed']}, fc_dim {arch['fc_dim']}, "
-        f"dec_strds {' '.join(map(str, arch['dec_strds']))}, {arch['conv_type']}",
+        "network": f"{info['parameters']:,} parameters, {_fields(arch)}",
         "segments": f"{info['segments']}, of {max(info['segment_frames'])} frames at most; patches {grid}",
         "teacher": f"{teacher['model']} {teacher['pretrained']}, {teacher['dim']} values a patch"
         if teacher
@@ -86,6 +85,12 @@ def labelled(stretches: Sequence[Stretch], shown: Presentation, frames: int) -> 
             f"{start:.3f}\t{stop:.3f}\t{stretch.start}\t{stretch.stop - 1}\t{stretch.label}\t{stretch.score:.4f}"
         )
     return "\n".join(lines)
+
+
+def _fields(architecture: dict[str, Any]) -> str:
+    """Every field of a network of whichever kind, but those that are empty."""
+    shown = {k: " ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in architecture.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value not in ("", 0))
 
 
 def _quality(found: dict[str, Any]) -> str:

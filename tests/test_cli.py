@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import cli
 import codec.encoding.pipeline
 from cli import main
 from codec import quality, video
 from codec.decoding.reader import NervReader
-from codec.settings import PRESETS, Settings
+from codec.settings import GROUPS, PRESETS, Settings
 from codec.specs import Output, PositionalSpec, parse_schedule
 from tests.samples import Encoded, full_disk, moving_frames, write_images, write_video
 from tests.tiny_clip import TinyClip
@@ -143,6 +145,14 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
     ("--quant-clip-bit", "4", "rate.clip_bits", 4.0),
     ("--qat-at", "0.6", "rate.qat_at", 0.6),
 ]
+
+
+def test_every_setting_is_an_option_of_encode() -> None:
+    settings = {entry.name for group in GROUPS for entry in fields(getattr(Settings(), group))}
+    options = {parameter.name for parameter in cli.encode.params}
+    assert settings <= options
+    others = {"source", "output", "preset", "device", "resume", "force", "report", "as_json", "quiet", "fps", "log_dir"}
+    assert options - settings == others
 
 
 @pytest.mark.parametrize(("name", "text", "where", "value"), OPTIONS, ids=[f"{n}={t}" for n, t, _, _ in OPTIONS])
