@@ -22,11 +22,11 @@ import numpy as np
 from bitstream import (
     Architecture,
     Color,
+    FileReader,
     Header,
     Nerv,
     Quality,
     QuantizedTensor,
-    Reader,
     Segment,
     Teacher,
     fields,
@@ -263,14 +263,14 @@ def headers(random: Random) -> bytes:
     """HEAD with a few fields wild, the rest right."""
     data = _some(random)
     chunks = split(data)
-    chunks[0] = (b"HEAD", _wild_record(random, HEADER, Reader(data).header))
+    chunks[0] = (b"HEAD", _wild_record(random, HEADER, FileReader(data).header))
     return join(chunks)
 
 
 def networks(random: Random) -> bytes:
     """HEAD with a legal network that the segments do not hold, of any size."""
     data = _some(random)
-    header = Reader(data).header
+    header = FileReader(data).header
     changes: tuple[dict[str, Any], ...] = (
         {"fc_dim": random.choice((1, 99, 8192, 65535))},
         {"lower_width": random.choice((0, 99, 65535))},

@@ -15,7 +15,7 @@ from bitstream.errors import (
     UnknownRequiredChunk,
     UnsupportedVersion,
 )
-from bitstream.file import Nerv, Reader, SegmentEntry, Verification, assemble, read, verify, write
+from bitstream.file import FileReader, Nerv, SegmentEntry, Verification, assemble, read, verify, write
 from bitstream.frames import MAX_DEPTH, QUALITIES, CodedFrame, FrameSegment, chain, write_frames
 from bitstream.header import Architecture, Color, Header, Predictive, Quality, Teacher
 from bitstream.limits import OPERATIONS_A_BYTE, Limits
@@ -37,6 +37,7 @@ __all__ = [
     "Decoder",
     "DigestMismatch",
     "Encoder",
+    "FileReader",
     "FrameSegment",
     "Header",
     "LimitExceeded",
@@ -49,7 +50,6 @@ __all__ = [
     "Predictive",
     "Quality",
     "QuantizedTensor",
-    "Reader",
     "Segment",
     "SegmentEntry",
     "Teacher",

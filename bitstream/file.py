@@ -6,7 +6,7 @@ HEAD  time?  qual?  ...  INDX  ...  SEGM  ...  SEGM  ...  TAIL
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -50,7 +50,7 @@ from bitstream.header import (
 from bitstream.limits import DEFAULT_LIMITS, Limits
 from bitstream.segment import Part, Segment, read_segment, read_sizes, read_span
 
-__all__ = ["Contents", "Nerv", "Reader", "SegmentEntry", "Verification", "assemble", "read", "verify", "write"]
+__all__ = ["Contents", "FileReader", "Nerv", "SegmentEntry", "Verification", "assemble", "read", "verify", "write"]
 
 HEAD: Final = b"HEAD"
 TIME: Final = b"time"
@@ -145,7 +145,7 @@ def read(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Nerv:
 
     Raises a BitstreamError that names what is wrong, and OSError where the file cannot be read.
     """
-    reader = Reader(origin, limits)
+    reader = FileReader(origin, limits)
     for problem in reader.problems():
         raise problem
     segments = tuple(s.whole() if isinstance(s, FrameSegment) else s for s in reader.segments())
@@ -185,7 +185,7 @@ def verify(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Verification:
     Of coded frames, their table and the CRC of every record: the integers in them take a network to parse.
     """
     try:
-        reader = Reader(origin, limits)
+        reader = FileReader(origin, limits)
     except BitstreamError as error:
         return Verification((error,), 0)
     problems = list(reader.problems())
@@ -204,7 +204,7 @@ def verify(origin: Origin, limits: Limits = DEFAULT_LIMITS) -> Verification:
     return Verification(tuple(problems), decoded)
 
 
-class Reader:
+class FileReader:
     """Random access to a file: reads what stands before the segments, and decodes a segment when asked for it.
 
     Opening checks all chunks up to the index, and where the chunks after the segments lie; `segment` checks the
@@ -246,8 +246,8 @@ class Reader:
             self.index = self._read_index()
             self._tail = self._find_tail()
 
-    def segment(self, number: int, parts: Collection[Part] = tuple(Part)) -> Any:
-        """The Segment `index[number]`, decoded, or of it the tensors of `parts` alone. Raises BitstreamError.
+    def segment(self, number: int) -> Any:
+        """Decode the segment `index[number]`. Raises BitstreamError.
 
         Of a predictive file the FrameSegment: its table is read and checked, each record when it is asked for.
         """
@@ -257,7 +257,7 @@ class Reader:
         if isinstance(self.header.architecture, Predictive):
             segment = self._frames(chunk)
         else:
-            segment = read_segment(self._payload(chunk), chunk.name, self._limits, parts)
+            segment = read_segment(self._payload(chunk), chunk.name, self._limits)
         if (segment.start, segment.frames) != (entry.start, entry.frames):
             stop = segment.start + segment.frames
             raise MalformedChunk(f"{chunk} holds frames {segment.start}..{stop - 1}, not those that INDX gives it")

@@ -5,13 +5,12 @@
     one stream per part        step residuals, row residuals, values of each of the part's tensors in turn
 
 One stream per part costs some 5 bytes each, and in return the bytes of a part are what lies in the file, not a share of
-an estimate, and a part that is not wanted is not decoded.
+an estimate.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -140,19 +139,14 @@ def write_segment(segment: Segment) -> bytes:
     return b"".join(out)
 
 
-def read_segment(
-    payload: bytes, where: str, limits: Limits = DEFAULT_LIMITS, parts: Collection[Part] = tuple(Part)
-) -> Segment:
-    """Inverse of `write_segment`; of other parts than `parts`, the streams are not decoded and the tensors left out.
-
-    `where` names the segment in errors. Raises MalformedChunk and LimitExceeded.
-    """
+def read_segment(payload: bytes, where: str, limits: Limits = DEFAULT_LIMITS) -> Segment:
+    """Inverse of `write_segment`. `where` names the segment in errors. Raises MalformedChunk and LimitExceeded."""
     cursor = Cursor(payload, where)
     start, frames = _read_span(cursor)
     records = _read_records(cursor, limits)
     streams = _read_streams(cursor, records)
-    decoders = {part: Decoder(stream, f"{where}, {part.name}") for part, stream in streams if part in parts}
-    tensors = tuple(_get_tensor(decoders[r.part], r, where) for r in records if r.part in decoders)
+    decoders = {part: Decoder(stream, f"{where}, {part.name}") for part, stream in streams}
+    tensors = tuple(_get_tensor(decoders[r.part], r, where) for r in records)
     for decoder in decoders.values():
         decoder.finish()
     return Segment(start, frames, tensors)

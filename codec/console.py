@@ -57,11 +57,7 @@ def _network(info: dict[str, Any]) -> str:
     arch = info["architecture"]
     if "kind" in arch:
         return f"{arch['kind']}, base {info['base']}"
-    strides = " ".join(map(str, arch["dec_strds"]))
-    return (
-        f"{info['parameters']:,} parameters, embed {arch['embed']}, fc_dim {arch['fc_dim']}, "
-        f"dec_strds {strides}, {arch['conv_type']}"
-    )
+    return f"{info['parameters']:,} parameters, {_fields(arch)}"
 
 
 def verified(result: dict[str, Any], path: str) -> str:
@@ -96,6 +92,12 @@ def labelled(stretches: Sequence[Stretch], shown: Presentation, frames: int) -> 
             f"{start:.3f}\t{stop:.3f}\t{stretch.start}\t{stretch.stop - 1}\t{stretch.label}\t{stretch.score:.4f}"
         )
     return "\n".join(lines)
+
+
+def _fields(architecture: dict[str, Any]) -> str:
+    """Every field of a network of whichever kind, but those that are empty."""
+    shown = {k: " ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in architecture.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value not in ("", 0))
 
 
 def _quality(found: dict[str, Any]) -> str:

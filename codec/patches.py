@@ -1,4 +1,4 @@
-"""Frames to patches and back: the grid laid over a frame, and where each patch lies in space and time."""
+"""Frames to patches: the grid laid over a frame, and where each patch lies in space and time."""
 
 from collections.abc import Sequence
 
@@ -35,21 +35,6 @@ def split(frames: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
     padded = np.pad(frames, ((0, 0), (0, rows * h - height), (0, columns * w - width), (0, 0)), mode="edge")
     cells: NDArray[np.uint8] = padded.reshape(count, rows, h, columns, w, channels).transpose(0, 1, 3, 2, 4, 5)
     return cells.reshape(count, rows * columns, h, w, channels)
-
-
-def join(patches: NDArray[np.uint8], height: int, width: int, grid: Grid) -> NDArray[np.uint8]:
-    """Put patches [T, R*C, h, w, C] together into frames [T, height, width, C], without the padding: undoes `split`."""
-    rows, columns = grid
-    h, w = patch_size(height, width, grid)
-    count, cells, channels = patches.shape[0], patches.shape[1], patches.shape[4]
-    if (cells, *patches.shape[2:4]) != (rows * columns, h, w):
-        raise ValueError(
-            f"{cells} patches of {patches.shape[2]}x{patches.shape[3]} do not make a {height}x{width} frame "
-            f"on a grid of {rows}x{columns}: it takes {rows * columns} of {h}x{w}"
-        )
-    cells = patches.reshape(count, rows, columns, h, w, channels).transpose(0, 1, 3, 2, 4, 5)
-    padded: NDArray[np.uint8] = cells.reshape(count, rows * h, columns * w, channels)
-    return padded[:, :height, :width]
 
 
 def mask(height: int, width: int, grid: Grid) -> NDArray[np.bool_]:

@@ -6,13 +6,11 @@ import ast
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.layers import DRAWN, ROOT, drawing, imports, modules, wing
+
 OURS = ("nvcodec", "cli", "benchmarks", "codec", "bitstream", "tests")
 COMMANDS = {"codec.base.__main__"}  # command lines that stand in a wing
 MAY_IMPORT = {
@@ -46,49 +44,6 @@ DECODING = (
 )
 FITTING = {"training", "encoding", "features", "base"}
 TEACHING = {"open_clip", "torchvision", "timm", "huggingface_hub"}
-
-
-@cache
-def modules() -> dict[str, Path]:
-    """Every module that is shipped or benchmarks what is, by name."""
-    paths = [
-        ROOT / "nvcodec.py",
-        ROOT / "cli.py",
-        *(p for package in ("benchmarks", "codec", "bitstream") for p in (ROOT / package).rglob("*.py")),
-    ]
-    return {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in paths}
-
-
-@cache
-def imports(module: str, lazy: bool = True) -> frozenset[str]:
-    """Modules that a module names in its import statements; those inside functions only if lazy."""
-    path = modules()[module]
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found: set[str] = set()
-    for node in _statements(ast.parse(path.read_text(), str(path)), lazy):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
-            source = ".".join(part for part in (base, node.module) if part)
-            found.add(source)
-            found.update(name for alias in node.names if (name := f"{source}.{alias.name}") in modules())
-    return frozenset(found)
-
-
-def wing(module: str) -> str:
-    """The wing of codec/ that a module stands in, or its name where it stands in none: codec.rate.steps -> rate."""
-    return module.split(".")[1] if module.startswith("codec.") else ""
-
-
-def _statements(node: ast.AST, lazy: bool) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            continue  # never runs
-        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not lazy:
-            continue
-        yield child
-        yield from _statements(child, lazy)
 
 
 def reached(roots: tuple[str, ...]) -> dict[str, str]:
@@ -204,3 +159,7 @@ def test_all_is_what_a_package_offers(name: str) -> None:
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             offered.add(node.name)
     assert {n for n in offered if not n.startswith("_")} <= set(package.__all__)
+
+
+def test_the_drawing_of_the_layers_is_that_of_the_code() -> None:
+    assert drawing() in DRAWN.read_text(), "run python -m tests.layers"

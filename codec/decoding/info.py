@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bitstream import VERSION, Limits, Reader
+from bitstream import VERSION, FileReader, Limits
 
 
 def info(path: str | Path | bytes, limits: Limits = Limits()) -> dict[str, Any]:
     """What a file, or its bytes, says of itself, without decoding it. Raises BitstreamError, OSError."""
-    reader = Reader(path, limits)
+    reader = FileReader(path, limits)
     header = reader.header
     contents = reader.contents()
     quality = asdict(reader.quality) if reader.quality else {}

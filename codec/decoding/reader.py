@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from bitstream import OPERATIONS_A_BYTE, Header, Limits, MalformedChunk
-from bitstream import Reader as FileReader
+from bitstream import OPERATIONS_A_BYTE, FileReader, Header, Limits, MalformedChunk
 from codec.kinds import parse_architecture
 from codec.network.backend import pick_device, pick_dtype
 from codec.network.interface import Network, load_network

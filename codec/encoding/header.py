@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from bitstream import Header, Limits, Teacher
+from bitstream import Header, Limits, Quality, Segment, Teacher, assemble, write_segment
 from bitstream.header import divides, write_header
 from codec import video
-from codec.encoding.plan import target_bytes
+from codec.encoding.plan import FILE_OVERHEAD, target_bytes
 from codec.errors import EncodeError
 from codec.kinds import kind_for
 from codec.settings import Settings
@@ -34,7 +34,7 @@ def plan_header(
     size = target_bytes(settings, info.frames, info.height, info.width)
     try:
         spec: NetworkSpec = import_module(kind.coder).plan(
-            settings, geometry, clip_dim, size and size * length / info.frames, warn
+            settings, geometry, clip_dim, size and max(size - FILE_OVERHEAD, 1) * length / info.frames, warn
         )
         values: int = import_module(kind.network).stored_values(spec, geometry)
     except ValueError as error:
@@ -78,6 +78,14 @@ def _check_readable(header: Header, spec: NetworkSpec, geometry: Geometry, value
                 f"{size:,} {name} are more than the {limit:,} that readers take: use smaller frames (--resize-list), "
                 "shorter segments (--segment) or a narrower network (--fc-dim, --bpp)"
             )
+
+
+def overhead(header: Header, length: int, timestamps: tuple[int, ...] | None) -> int:
+    """Bytes of a file beside the payloads of its segments of `length` frames, at most."""
+    starts = range(0, header.frames, length)
+    empty = [write_segment(Segment(t, min(length, header.frames - t), ())) for t in starts]
+    longer_index = 4 * len(empty)  # a length in it takes 5 bytes at most
+    return len(assemble(header, empty, timestamps, Quality())) - sum(map(len, empty)) + longer_index
 
 
 def segment_length(asked: int | None, info: video.SourceInfo) -> int:

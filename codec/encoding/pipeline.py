@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from bitstream import Reader, assemble
+from bitstream import FileReader, assemble
 from codec import video
 from codec.atomic import atomic_output, check_outputs
 from codec.decoding.reader import operations_over
-from codec.encoding.header import LIMITS, plan_header, segment_length
+from codec.encoding.header import LIMITS, overhead, plan_header, segment_length
 from codec.encoding.job import Job, directory
 from codec.encoding.logs import Log
-from codec.encoding.plan import segment_bytes, target_bytes
+from codec.encoding.plan import SIZE_REACHED, is_asked_for, target_bytes
 from codec.encoding.progress import Progress, Silent, Watching
 from codec.encoding.report import measured_together, quality_of, report_of
 from codec.encoding.segment import Clock, SegmentResult, encode_segment
@@ -32,8 +32,6 @@ from codec.network.backend import pick_device
 from codec.settings import Settings
 from codec.specs import Geometry
 from codec.training.task import SegmentTask, Warn
-
-SIZE_TOLERANCE = 0.15  # of the size asked for, before a warning
 
 
 def encode(
@@ -99,6 +97,7 @@ def _encode(
         teacher = load_teacher(chosen.clip, chosen.clip_model, chosen.clip_pretrained, device, warn=warn)  # type: ignore[arg-type]
     header, spec = plan_header(settings, info, length, teacher.identity if teacher else None, warn)
     size = target_bytes(settings, info.frames, info.height, info.width)
+    beside = overhead(header, length, info.timestamps)
     key = hashlib.sha256(repr((settings, header, info.digest)).encode()).hexdigest()
 
     results: list[SegmentResult] = []
@@ -122,7 +121,7 @@ def _encode(
                     features=features,
                     settings=settings,
                     device=str(device),
-                    target_bytes=size and segment_bytes(size, len(frames), header.frames),
+                    target_bytes=size and max(size - beside, 1.0) * len(frames) / header.frames,
                     state=job.training(number),
                 )
                 result = encode_segment(task, Watching(task, header.frames, number, progress, log), warn)
@@ -130,13 +129,13 @@ def _encode(
                 results.append(result)
         quality = quality_of(measured_together(results), header, length)
         data = assemble(header, [result.payload for result in results], info.timestamps, quality)
-        file = Reader(data)
+        file = FileReader(data)
         for problem in file.problems():
             raise problem
         with atomic_output(output, force) as temporary:
             temporary.write_bytes(data)
         job.remove()
-    if size and abs(len(data) / size - 1) > SIZE_TOLERANCE:
+    if size and is_asked_for(settings) and not SIZE_REACHED <= len(data) / size <= 1:
         warn(f"the file has {len(data):,} bytes where {round(size):,} were asked for")
     operations = operations_over(spec, Geometry(length, info.height, info.width, header.grid), len(data))
     if operations > LIMITS.operations:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from bitstream import Part
+import numpy as np
+
+from bitstream import Part, QuantizedTensor, Segment, write_segment
 from codec.network.dual_head import blueprint
 from codec.network.weights import part_of
-from codec.settings import RateSettings, Settings
+from codec.settings import PRESETS, RateSettings, Settings
 from codec.specs import DualHeadSpec, EmbeddingSpec, Geometry, GridLevel, GridSpec
 from codec.training.task import Warn
 
@@ -33,6 +35,11 @@ EMBED_SHARE = 0.5  # of the target size, for feature grids
 # Feature grids: share of the values, frames a plane (0: one plane for the segment), fewest and most channels
 GRID_LEVELS = ((0.45, 1, 2, 8), (0.30, 8, 3, 12), (0.25, 0, 4, 16))
 GRID_CELLS = (8, 16, 32, 64, 128)  # pixels
+FINEST_BITS = 8  # of a value, at most
+REACHED_BITS = 7.0  # of the values of any trained network at their finest; they are not spread evenly
+SIZE_REACHED = 0.95  # of the size asked for, at least
+TRAINING_SPEED = 1e11  # multiplications a second: of a processor of some cores
+LONG_TRAINING = 3600.0  # seconds, from which on it is announced
 FILE_OVERHEAD = 250  # bytes: header, index, digest, framing
 
 
@@ -44,9 +51,10 @@ def target_bytes(settings: Settings, frames: int, height: int, width: int) -> fl
     return None if rate.bpp is None else rate.bpp * frames * height * width / 8
 
 
-def segment_bytes(size: float, frames: int, total: int) -> float:
-    """What a segment of so many of the file's `total` frames should be coded in, for a file of `size` bytes."""
-    return max(size * frames / total - FILE_OVERHEAD, 1.0)
+def is_asked_for(settings: Settings) -> bool:
+    """Whether a size was given, and is not just what the preset comes with."""
+    own = PRESETS[settings.preset].rate
+    return (settings.rate.bpp, settings.rate.size) not in ((None, None), (own.bpp, own.size))
 
 
 def bits_per_value(rate: RateSettings, embed: type[EmbeddingSpec]) -> dict[Part, float]:
@@ -67,7 +75,8 @@ def plan(
 ) -> DualHeadSpec:
     """The network for segments of this geometry, expected to be coded in about `size` bytes each.
 
-    size: None where the widths are given. Raises ValueError where the settings describe no network.
+    size: None where the widths are given. Raises ValueError where the settings describe no network, or none that comes
+    to this size; warns where it will be smaller, larger or slow to train.
     """
     model = settings.model
     embed = model.embed or _grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate)
@@ -79,7 +88,37 @@ def plan(
             f"fc_hw {h}_{w} makes maps larger than the {tile[0]}x{tile[1]} patch: they are resized "
             f"down to {fit_h}_{fit_w}; --fc-hw {fit_h}_{fit_w} fits, with fewer weights"
         )
+    _foresee(spec, geometry, settings, size, warn)
     return spec
+
+
+def _foresee(spec: DualHeadSpec, geometry: Geometry, settings: Settings, size: float | None, warn: Warn) -> None:
+    """Say what training would show after hours. See `plan`."""
+    shapes = [(part_of(n), (1, *p.shape)[-max(p.ndim, 2) :]) for n, p in blueprint(spec, geometry).named_parameters()]
+    values = sum(math.prod(shape) for _, shape in shapes)
+    asked = size if is_asked_for(settings) else None
+    if asked is not None and values * FINEST_BITS / 8 < SIZE_REACHED * asked:
+        raise ValueError(
+            f"{asked:,.0f} bytes cannot be filled: the network that these settings allow has {values:,} values, which "
+            f"take {values * FINEST_BITS / 8:,.0f} bytes at their finest: ask for less, or give it more to hold with "
+            "--fc-dim, --embed or --num-blks"
+        )
+    if asked is not None:
+        zeros = (QuantizedTensor(part, np.zeros(shape, np.int16), np.zeros(1, np.uint8)) for part, shape in shapes)
+        least = len(write_segment(Segment(0, geometry.frames, tuple(zeros))))
+        if least > asked:
+            warn(
+                f"a segment takes {least:,} bytes with every weight at zero, and {asked:,.0f} are there for it: ask "
+                "for more, or for longer segments (--segment)"
+            )
+    train = settings.train
+    work = 3 * spec.operations(geometry) * geometry.frames * train.epochs
+    if train.minutes is None and work > LONG_TRAINING * TRAINING_SPEED:
+        warn(
+            f"the network has {values:,} values and takes {spec.operations(geometry):.1e} multiplications a frame: "
+            f"training takes about {work / TRAINING_SPEED / 3600:,.0f} hours at {TRAINING_SPEED:.0e} a second for each "
+            "segment; fewer --epochs, --minutes or a narrower network take less"
+        )
 
 
 def _plan(
@@ -114,14 +153,20 @@ def _plan(
         middle = (low + high + 1) // 2
         fits = expected_bytes(_as_wide_as(spec, middle), geometry, settings.rate) <= size
         low, high = (middle, high) if fits else (low, middle - 1)
+    while low < WIDEST and _values(_as_wide_as(spec, low), geometry) * REACHED_BITS / 8 < size:
+        low += 1  # coarser steps can make it smaller, but none would fill the size
     return _as_wide_as(spec, low)
+
+
+def _values(spec: DualHeadSpec, geometry: Geometry) -> int:
+    return sum(p.numel() for p in blueprint(spec, geometry).parameters())
 
 
 def expected_bytes(spec: DualHeadSpec, geometry: Geometry, rate: RateSettings) -> float:
     """Bytes that a segment of this network is expected to be coded in."""
     bits = bits_per_value(rate, type(spec.embed))
     parameters = blueprint(spec, geometry).named_parameters()
-    return FILE_OVERHEAD + sum(p.numel() * bits[part_of(n)] for n, p in parameters) / 8
+    return sum(p.numel() * bits[part_of(n)] for n, p in parameters) / 8
 
 
 def fitting_strides(height: int, width: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitstream import Header, Quality, Reader
+from bitstream import FileReader, Header, Quality
 from codec.encoding.segment import SegmentResult
 from codec.quality import Measured, split_mean
 from codec.settings import Settings
@@ -49,7 +49,7 @@ def quality_of(measured: Measured, header: Header, segment: int) -> Quality:
 
 def report_of(
     source: str,
-    file: Reader,
+    file: FileReader,
     results: Sequence[SegmentResult],
     settings: Settings,
     seconds: dict[str, float],

@@ -209,7 +209,7 @@ def _inputs(layers: list[Any], strides: list[int], size: Size, axis: int, span: 
 
 
 def _join(tiles: Tensor, geometry: Geometry) -> Tensor:
-    """Patches uint8 [B, patches, h, w, 3] -> frames [B, height, width, 3]; patches.join on the device."""
+    """Patches uint8 [B, patches, h, w, 3] -> frames [B, height, width, 3]: undoes `patches.split`."""
     rows, columns = geometry.grid
     b, _, h, w, _ = tiles.shape
     frames = tiles.view(b, rows, columns, h, w, 3).transpose(2, 3).reshape(b, rows * h, columns * w, 3)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstream import Part, QuantizedTensor, Segment, write_segment
@@ -21,6 +23,7 @@ from codec.settings import RateSettings
 
 GAIN_OCTAVES = (-40.0, 10.0)  # between which the common gain of all steps is searched
 GAIN_HALVINGS = 14
+SHORTFALL = 0.97  # of the size asked for, at least, unless the finest steps take less; at most all of it
 
 Gradients = Callable[[], Iterable[Mapping[str, Tensor]]]  # of the loss, batch by batch
 
@@ -35,6 +38,7 @@ class EffectiveParameters:
         self.masks: dict[str, Tensor] = {}  # float32, 0 where a weight is held at zero
         self.pruned = False
         self.quantizer: Quantizer | None = None
+        self.sensitivity: dict[str, NDArray[np.float64]] | None = None  # where a size is to be met
 
     def effective(self) -> dict[str, Tensor]:
         """Every parameter as the network runs on it now."""
@@ -63,24 +67,35 @@ class EffectiveParameters:
             self.masks = {n: (s > threshold).to(torch.float32) for n, s in scores.items()}
 
     def start_quantizing(self, gradients: Gradients) -> None:
-        """Choose the steps. gradients: asked for where a size is to be met, and training goes on quantized."""
+        """Choose the steps: by the bits of the settings, or so that a size is met. gradients: asked for if it is."""
+        if self.target_bytes is None:
+            self.quantizer = Quantizer(self.masked(), self.rate)
+        else:
+            self.sensitivity = sensitivities(gradients())
+            self.quantizer = self._fitting(self.target_bytes)
+
+    def integers(self) -> tuple[QuantizedTensor, ...]:
+        """What a file holds. Quantizing has started; training since may have moved the size away from its target."""
+        assert self.quantizer is not None
+        tensors = self.quantizer.quantize(self.masked())
+        if self.target_bytes is not None and not SHORTFALL <= self._coded(tensors) / self.target_bytes <= 1:
+            self.quantizer = self._fitting(self.target_bytes)
+            tensors = self.quantizer.quantize(self.masked())
+        return tensors
+
+    def _fitting(self, size: float) -> Quantizer:
+        """The finest steps with which the segment of now is coded in `size` bytes, or the coarsest there are."""
         parameters = self.masked()
-        if self.target_bytes is None or self.rate.qat_at >= 1:
-            self.quantizer = Quantizer(parameters, self.rate)
-            return
-        sensitivity = sensitivities(gradients())
         low, high = GAIN_OCTAVES
         for _ in range(GAIN_HALVINGS):
             middle = (low + high) / 2
-            tensors = Quantizer(parameters, self.rate, sensitivity, 2**middle).quantize(parameters)
-            size = len(write_segment(Segment(0, self.model.geometry.frames, tensors)))
-            low, high = (middle, high) if size > self.target_bytes else (low, middle)
-        self.quantizer = Quantizer(parameters, self.rate, sensitivity, 2**high)
+            tensors = Quantizer(parameters, self.rate, self.sensitivity, 2**middle).quantize(parameters)
+            low, high = (middle, high) if self._coded(tensors) > size else (low, middle)
+        return Quantizer(parameters, self.rate, self.sensitivity, 2**high)
 
-    def integers(self) -> tuple[QuantizedTensor, ...]:
-        """What a file holds. Quantizing has started."""
-        assert self.quantizer is not None
-        return self.quantizer.quantize(self.masked())
+    def _coded(self, tensors: tuple[QuantizedTensor, ...]) -> int:
+        """Bytes."""
+        return len(write_segment(Segment(0, self.model.geometry.frames, tensors)))
 
     def bits(self) -> float:
         """What the integers of now would take, by the coder's own tables."""

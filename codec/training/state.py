@@ -24,6 +24,8 @@ def training_state(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]
     tensors |= {f"mask.{k}": v for k, v in parameters.masks.items()}
     if parameters.quantizer is not None:
         tensors |= {f"index.{k}": torch.from_numpy(v) for k, v in parameters.quantizer.indices.items()}
+    if parameters.sensitivity is not None:
+        tensors |= {f"sensitivity.{k}": torch.from_numpy(v) for k, v in parameters.sensitivity.items()}
     tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(trainer.optimizers).items()}
     meta = {"step": trainer.step, "elapsed": trainer.elapsed, "frozen": trainer.frozen, "pruned": parameters.pruned}
     return tensors, meta
@@ -32,24 +34,26 @@ def training_state(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]
 def restore_state(trainer: Trainer, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Inverse of `training_state`, on a new trainer. Raises CheckpointError where it belongs to another network."""
     groups: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        group, rest = name.split(".", 1)
-        groups.setdefault(group, {})[rest] = tensor
-    if meta["frozen"]:
-        trainer.freeze()
     try:
+        for name, tensor in tensors.items():
+            group, rest = name.split(".", 1)
+            groups.setdefault(group, {})[rest] = tensor
+        if meta["frozen"]:
+            trainer.freeze()
         trainer.model.load_state_dict(groups["model"])
         if trainer.encoder is not None:
             trainer.encoder.load_state_dict(groups["encoder"])
         restore_optimizers(trainer.optimizers, groups.get("optimizer", {}))
-    except (RuntimeError, LookupError, ValueError) as error:
+        parameters = trainer.parameters
+        parameters.masks = {k: v.to(trainer.device) for k, v in groups.get("mask", {}).items()}
+        parameters.pruned = meta["pruned"]
+        if "index" in groups:
+            indices = {k: v.numpy() for k, v in groups["index"].items()}
+            parameters.quantizer = Quantizer.from_indices(indices, dict(trainer.model.named_parameters()))
+        if "sensitivity" in groups:
+            parameters.sensitivity = {k: v.numpy() for k, v in groups["sensitivity"].items()}
+        trainer.step, trainer.elapsed = meta["step"], meta["elapsed"]
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
         raise CheckpointError(
             "the checkpoint belongs to another network: give the settings it was made with, or --force a new start"
         ) from error
-    parameters = trainer.parameters
-    parameters.masks = {k: v.to(trainer.device) for k, v in groups.get("mask", {}).items()}
-    parameters.pruned = meta["pruned"]
-    if "index" in groups:
-        indices = {k: v.numpy() for k, v in groups["index"].items()}
-        parameters.quantizer = Quantizer.from_indices(indices, dict(trainer.model.named_parameters()))
-    trainer.step, trainer.elapsed = meta["step"], meta["elapsed"]

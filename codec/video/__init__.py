@@ -4,7 +4,7 @@ source.py   scan, frames, segments, read: any source as uint8 RGB frames, each o
 sink.py     write, write_stream: frames to .mp4, .mkv, .y4m, PNGs or a pipe
 timing.py   Presentation: rate, timestamps, pixel shape and colour; constant or variable rate
 color.py    pictures to RGB and back with the source's own matrix and range
-file.py, images.py   the two kinds of source
+video_file.py, image_directory.py   the two kinds of source
 
 Each name is imported when it is first asked for: a reader of frames needs neither PyAV nor Pillow.
 """

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codec.errors import VideoError
-from codec.video.file import VideoFile
-from codec.video.images import DEFAULT_FPS, ImageDirectory
+from codec.video.image_directory import DEFAULT_FPS, ImageDirectory
 from codec.video.timing import Presentation
+from codec.video.video_file import VideoFile
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
 Size = tuple[int, int]  # height, width
@@ -28,7 +28,6 @@ class SourceInfo(Presentation):
     frames: int
     height: int  # pixels
     width: int  # pixels
-    bits: int  # per sample in the source
     has_audio: bool
     digest: str  # BLAKE2b of size and frames, 32 hexadecimal digits: the same pixels, the same digest
     described: str  # where the frames come from, in words: which images, in which order
@@ -71,7 +70,6 @@ def scan(
         frames=count,
         height=height,
         width=width,
-        bits=source.bits,
         has_audio=source.has_audio,
         digest=digest.hexdigest(),
         described=source.described,

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from benchmarks import fuzz, wild
-from bitstream import BitstreamError, Reader, verify
+from bitstream import BitstreamError, FileReader, verify
 from codec.decoding.reader import NervReader
 
 SEEDS = range(25)
@@ -50,7 +50,7 @@ def test_wild_files_come_past_the_checksums(family: str) -> None:
 def test_a_defect_is_not_taken_for_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     data = wild.right(Random(1))
     nothing: dict[int, int] = {}
-    monkeypatch.setattr(Reader, "contents", lambda reader: nothing[0])
+    monkeypatch.setattr(FileReader, "contents", lambda reader: nothing[0])
     with pytest.raises(KeyError):
         fuzz.read_file(data)
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from bitstream import (
     BitstreamError,
+    FileReader,
     Header,
     Limits,
     MalformedChunk,
     Nerv,
     NotANervFile,
-    Reader,
     TruncatedFile,
     UnknownRequiredChunk,
     read,
@@ -38,7 +38,7 @@ NERV = replace(SMALL, segments=tuple(replace(s, tensors=s.tensors[2:4]) for s in
 DATA = write(NERV)
 WHOLE = write(SMALL)
 LIMITS = Limits(values=20_000)
-INDEX = Reader(DATA).index
+INDEX = FileReader(DATA).index
 FRONT = DATA.index(b"INDX")
 HEAD_END = DATA.index(b"time")
 
@@ -54,7 +54,7 @@ def test_a_file_cut_at_any_byte_is_refused() -> None:
     for length in range(len(DATA)):
         expected = TruncatedFile if length else NotANervFile
         with pytest.raises(expected):
-            Reader(DATA[:length], LIMITS)
+            FileReader(DATA[:length], LIMITS)
         assert not verify(DATA[:length], LIMITS).ok
 
 
@@ -70,7 +70,7 @@ def test_any_flipped_bit_is_found() -> None:
 def test_no_flipped_bit_gives_wrong_content_on_lazy_reading() -> None:
     for _, damaged in flips(0, len(DATA)):
         try:
-            reader = Reader(damaged, LIMITS)
+            reader = FileReader(damaged, LIMITS)
         except BitstreamError:
             continue
         assert (reader.header, reader.timestamps, reader.quality) == (NERV.header, NERV.timestamps, NERV.quality)
@@ -81,9 +81,9 @@ def test_no_flipped_bit_gives_wrong_content_on_lazy_reading() -> None:
                 continue
 
 
-def salvaged(damaged: bytes) -> tuple[Reader, set[int]]:
+def salvaged(damaged: bytes) -> tuple[FileReader, set[int]]:
     """A salvaged reader, its segments compared with the true ones, and the frames it lost."""
-    reader = Reader(damaged, LIMITS, salvage=True)
+    reader = FileReader(damaged, LIMITS, salvage=True)
     for number, entry in enumerate(reader.index):
         true = next(s for s in NERV.segments if s.start == entry.start)
         assert reader.segment(number) == true
@@ -107,7 +107,7 @@ def test_damage_before_the_segments_costs_timestamps_at_most() -> None:
 def test_a_damaged_head_cannot_be_salvaged() -> None:
     for _, damaged in flips(0, HEAD_END):
         with pytest.raises(BitstreamError):
-            Reader(damaged, LIMITS, salvage=True)
+            FileReader(damaged, LIMITS, salvage=True)
 
 
 def test_of_a_cut_file_the_whole_segments_are_salvaged() -> None:
@@ -139,13 +139,13 @@ def test_salvage_takes_no_frame_twice_and_none_off_the_end() -> None:
 def test_salvage_refuses_an_unknown_required_chunk() -> None:
     head, *rest = split_chunks(DATA)
     with pytest.raises(UnknownRequiredChunk):
-        Reader(join_chunks([head, (b"Xtra", b""), *rest]), LIMITS, salvage=True)
+        FileReader(join_chunks([head, (b"Xtra", b""), *rest]), LIMITS, salvage=True)
 
 
 def test_salvage_is_not_kept_for_ever_by_false_starts() -> None:
     head = DATA[:HEAD_END]
     false = struct.pack("<4sI", b"SEGM", 2**20) * 2**18  # each a chunk of 1 MiB with a wrong checksum
-    reader = Reader(head + false, Limits(), salvage=True)
+    reader = FileReader(head + false, Limits(), salvage=True)
     assert reader.index == ()
     assert reader.lost == (range(5),)
 

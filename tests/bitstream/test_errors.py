@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import bitstream
-from bitstream import BitstreamError, Limits, Reader, errors, read, verify
+from bitstream import BitstreamError, FileReader, Limits, errors, read, verify
 from tests.bitstream.payloads import DATA, PREAMBLE, chunk, join_chunks, uint
 
 HEAD = bytes.fromhex(
@@ -207,9 +207,9 @@ def test_a_big_file_is_refused_by_its_size(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(PREAMBLE + b"HEAD" + (2**31).to_bytes(4, "little"))
         file.truncate(2**35)  # a sparse file
-    refused_in_little_memory(lambda: Reader(path), errors.LimitExceeded, "file_bytes = 34359738368")
+    refused_in_little_memory(lambda: FileReader(path), errors.LimitExceeded, "file_bytes = 34359738368")
     limits = Limits(file_bytes=2**36)
-    refused_in_little_memory(lambda: Reader(path, limits), errors.LimitExceeded, "chunk_bytes = 2147483648")
+    refused_in_little_memory(lambda: FileReader(path, limits), errors.LimitExceeded, "chunk_bytes = 2147483648")
 
 
 BROKEN = DATA / "broken"

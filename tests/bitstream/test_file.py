@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 import bitstream
-from bitstream import Limits, Nerv, Part, Quality, Reader, assemble, read, verify, write, write_segment
+from bitstream import FileReader, Limits, Nerv, Part, Quality, assemble, read, verify, write, write_segment
 from tests.bitstream import payloads
 from tests.bitstream.payloads import DATA, SMALL
 
@@ -88,7 +88,7 @@ def test_illegal_payload_is_not_written(nerv: Nerv, message: str) -> None:
 
 def test_bytes_by_part_sum_to_the_file() -> None:
     data = write(SMALL)
-    parts = Reader(data).contents().bytes_by_part
+    parts = FileReader(data).contents().bytes_by_part
     assert list(parts) == ["header", "weights", "embeddings", "clip_head", "overhead"]
     assert sum(parts.values()) == len(data)
     no_clip = replace(
@@ -102,12 +102,12 @@ def test_bytes_by_part_sum_to_the_file() -> None:
 def test_bytes_by_part_count_an_unknown_chunk_as_overhead() -> None:
     chunks = payloads.split_chunks(write(SMALL))
     data = payloads.join_chunks([chunks[0], (b"meta", b"x" * 100), *chunks[1:]])
-    before, after = Reader(write(SMALL)).contents().bytes_by_part, Reader(data).contents().bytes_by_part
+    before, after = FileReader(write(SMALL)).contents().bytes_by_part, FileReader(data).contents().bytes_by_part
     assert after == {**before, "overhead": before["overhead"] + 112}
 
 
 def test_reader_knows_header_and_index_without_the_segments() -> None:
-    reader = Reader(write(SMALL))
+    reader = FileReader(write(SMALL))
     assert reader.header == SMALL.header
     assert reader.timestamps == SMALL.timestamps
     assert reader.quality == SMALL.quality
@@ -122,11 +122,11 @@ def test_reader_knows_header_and_index_without_the_segments() -> None:
 
 def test_a_segment_is_read_without_the_others() -> None:
     data = bytearray(write(SMALL))
-    reader = Reader(bytes(data))
+    reader = FileReader(bytes(data))
     for number in (0, 2):
         entry = reader.index[number]
         data[entry.offset : entry.offset + entry.length] = bytes(entry.length)
-    assert Reader(bytes(data)).segment(1) == SMALL.segments[1]
+    assert FileReader(bytes(data)).segment(1) == SMALL.segments[1]
 
 
 def test_reader_reads_only_the_segment_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_reader_reads_only_the_segment_asked_for(tmp_path: Path, monkeypatch: py
 
     original = bitstream.container.Source.read
     monkeypatch.setattr(bitstream.container.Source, "read", counted)
-    assert Reader(path).segment(2) == SMALL.segments[2]
+    assert FileReader(path).segment(2) == SMALL.segments[2]
     assert path.stat().st_size > 100_000
     assert total < 2000
 
@@ -151,7 +151,7 @@ def test_reader_reads_only_the_segment_asked_for(tmp_path: Path, monkeypatch: py
 def test_a_reader_can_be_sent_to_another_process(tmp_path: Path) -> None:
     path = tmp_path / "v.nerv"
     path.write_bytes(write(SMALL))
-    copy = pickle.loads(pickle.dumps(Reader(path)))
+    copy = pickle.loads(pickle.dumps(FileReader(path)))
     assert tuple(copy.segments()) == SMALL.segments
 
 

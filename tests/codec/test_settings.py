@@ -10,12 +10,6 @@ from codec.settings import PRESETS, ModelSettings, RateSettings, Settings, Sourc
 from codec.specs import LatentSpec, Output, parse_embed, parse_schedule
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_hold_by_themselves(name: str) -> None:
-    PRESETS[name].check()
-    assert PRESETS[name].preset == name
-
-
 def test_the_reference_preset_is_the_published_configuration() -> None:
     found = PRESETS["reference"]
     model, train, source = found.model, found.train, found.source

@@ -17,7 +17,7 @@ from tests.samples import Encoded, write_images
 def test_frames_are_measured_against_their_source(encoded: Encoded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each integer is decoded once, and each frame of the source."""
     reads: list[str] = []
-    frames, segment = video.frames, bitstream.Reader.segment
+    frames, segment = video.frames, bitstream.FileReader.segment
 
     def counted(name: str, function: Any) -> Any:
         def call(*arguments: Any) -> Any:
@@ -27,7 +27,7 @@ def test_frames_are_measured_against_their_source(encoded: Encoded, monkeypatch:
         return call
 
     monkeypatch.setattr(video, "frames", counted("source", frames))
-    monkeypatch.setattr(bitstream.Reader, "segment", counted("segment", segment))
+    monkeypatch.setattr(bitstream.FileReader, "segment", counted("segment", segment))
     result = verify(encoded.path, encoded.source, device="cpu")
     assert sorted(reads) == ["segment"] * 3 + ["source"]
     psnr = quality.psnr(NervReader(encoded.path, "cpu")[:], encoded.frames)
@@ -52,7 +52,7 @@ def test_another_source_is_refused(encoded: Encoded, tmp_path: Path, chosen: Any
 
 def test_every_damaged_segment_is_named(encoded: Encoded, tmp_path: Path) -> None:
     data = bytearray(encoded.path.read_bytes())
-    for entry in bitstream.Reader(encoded.path).index[::2]:
+    for entry in bitstream.FileReader(encoded.path).index[::2]:
         data[entry.offset + 40] ^= 4
     (tmp_path / "damaged.nerv").write_bytes(data)
     result = verify(tmp_path / "damaged.nerv", device="cpu")

@@ -1,13 +1,15 @@
 """From a size to a network: the widest that is expected to fit."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
 
 from codec.encoding.plan import HNERV_STRIDES, expected_bytes, fitting_strides, plan, target_bytes
+from codec.network.dual_head import blueprint
 from codec.settings import PRESETS
-from codec.specs import Geometry, GridSpec, PositionalSpec
+from codec.specs import DualHeadSpec, Geometry, GridSpec, PositionalSpec
 
 GEOMETRY = Geometry(96, 360, 640, (2, 4))
 
@@ -24,9 +26,24 @@ def test_the_widest_network_that_fits_is_chosen(preset: str, size: int) -> None:
     settings = PRESETS[preset].override(size=size)
     geometry = replace(GEOMETRY, grid=settings.source.grid)
     spec = plan(settings, geometry, 0, size)
-    assert expected_bytes(spec, geometry, settings.rate) <= size
-    wider = replace(spec, fc_dim=spec.fc_dim + 1)
-    assert expected_bytes(wider, geometry, settings.rate) > size
+    assert expected_bytes(replace(spec, fc_dim=spec.fc_dim + 1), geometry, settings.rate) > size
+    if expected_bytes(spec, geometry, settings.rate) > size:  # then no narrower one could fill the size
+        assert preset == "hnerv", "at 5 bits a weight there is room to be finer"
+        assert values(replace(spec, fc_dim=spec.fc_dim - 1), geometry) * 7 / 8 < size
+
+
+def values(spec: DualHeadSpec, geometry: Geometry) -> int:
+    return sum(p.numel() for p in blueprint(spec, geometry).parameters())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("size", [3_000, 10_000, 50_000])
+def test_a_size_can_be_filled(preset: str, size: int) -> None:
+    """Every weight in 7 bits, more than which no trained network takes, must come to the size."""
+    settings = PRESETS[preset].override(size=size, crop=(), fc_hw=())
+    geometry = Geometry(12, 72, 96, settings.source.grid)
+    spec = plan(settings, geometry, 0, size)
+    assert values(spec, geometry) * 7 / 8 >= size
 
 
 def test_a_target_too_small_for_the_narrowest_stage_narrows_it() -> None:
@@ -34,7 +51,7 @@ def test_a_target_too_small_for_the_narrowest_stage_narrows_it() -> None:
     geometry = replace(GEOMETRY, grid=settings.source.grid)
     spec = plan(settings, geometry, 0, 50_000)
     assert 2 <= spec.lower_width == spec.fc_dim < settings.model.lower_width
-    assert 40_000 < expected_bytes(spec, geometry, settings.rate) <= 50_000
+    assert 50_000 <= values(spec, geometry) * 7 / 8 <= 60_000
 
 
 def test_a_larger_target_gives_a_wider_network() -> None:
@@ -112,4 +129,25 @@ def test_every_geometry_has_a_network(geometry: Geometry, preset: str) -> None:
     spec.check(geometry)
     assert spec.fc_dim >= 1
     if spec.fc_dim > 1:  # else even the narrowest is too large
-        assert expected_bytes(spec, geometry, settings.rate) <= 50_000
+        narrower = replace(spec, fc_dim=spec.fc_dim - 1, lower_width=min(spec.lower_width, spec.fc_dim - 1))
+        assert (
+            expected_bytes(narrower, geometry, settings.rate) <= 50_000 or values(narrower, geometry) * 7 / 8 < 50_000
+        )
+
+
+def test_a_size_that_nothing_fills_is_refused_before_training() -> None:
+    with pytest.raises(
+        ValueError, match=r"100,000,000 bytes cannot be filled: the network .* at their finest: ask for"
+    ):
+        plan(PRESETS["medium"].override(size=10**8), Geometry(12, 64, 96, (2, 4)), 0, 10**8)
+
+
+def test_what_training_will_show_is_said_before_it() -> None:
+    warnings: list[str] = []
+    settings = PRESETS["medium"].override(size=40)
+    plan(settings, Geometry(12, 64, 96, (2, 4)), 0, 40, warnings.append)
+    assert re.match(r"a segment takes \d+ bytes with every weight at zero, and 40 are there for it", warnings.pop())
+    plan(PRESETS["reference"], Geometry(300, 640, 1280, (2, 4)), 512, None, warnings.append)
+    assert "76,705,771 values and takes 2.0e+12 multiplications a frame" in warnings[-1]
+    plan(PRESETS["medium"].override(size=40_000), Geometry(96, 360, 640, (2, 4)), 0, 40_000, warnings.append)
+    assert len(warnings) == 2, "nothing to say of what goes well"

@@ -113,12 +113,16 @@ def test_instance_normalisation_takes_each_map_for_itself() -> None:
     torch.testing.assert_close(layer(x)[1:2], layer(x[1:2]))
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_a_map_of_one_cell_can_be_trained(norm: str) -> None:
-    layer = block("pshuffel", 1, 1, norm=norm).train()
-    out = layer(torch.rand(4, 3, 1, 1))
-    assert out.shape == (4, 4, 1, 1)
-    assert out.abs().sum() > 0
+def test_a_map_of_one_cell_has_no_spread_to_normalise() -> None:
+    """Instance normalisation leaves it as it is; that of a batch goes over the batch."""
+    x = torch.rand(4, 3, 1, 1)
+    found = {norm: block("pshuffel", 1, 1, norm=norm).train() for norm in NORMS}
+    for layer in found.values():
+        layer.body.load_state_dict(found["none"].body.state_dict())
+    torch.testing.assert_close(found["in"](x), found["none"](x))
+    mapped = found["none"].body(x)
+    wanted = (mapped - mapped.mean(0)) / (mapped.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(found["bn"](x), found["bn"].act(wanted))
 
 
 def test_a_residual_layer_reaches_two_kernels_far() -> None:

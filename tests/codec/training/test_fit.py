@@ -239,13 +239,14 @@ def test_evaluations_come_every_so_many_epochs() -> None:
     assert list(watcher.evaluated) == [2, 4]  # what comes after the last is the result itself
 
 
+@pytest.mark.parametrize("changes", [{}, {"qat_at": 1.0}, {"qat_at": 0.0, "lr": 0.05}, {"prune": 0.5}], ids=str)
 @pytest.mark.parametrize("embed", EMBEDS)
-def test_the_size_asked_for_is_met(embed: str) -> None:
-    chosen = settings(embed, epochs=8, prune=0.0)
+def test_the_size_asked_for_is_met(embed: str, changes: dict[str, Any]) -> None:
+    chosen = settings(embed, **{"epochs": 8, "prune": 0.0} | changes)
     free = len(write_segment(Segment(0, 6, train(chosen).segment.tensors)))
     for share in (0.4, 0.8):
         fitted = train(chosen, target_bytes=share * free)
-        assert len(write_segment(Segment(0, 6, fitted.segment.tensors))) == pytest.approx(share * free, rel=0.1)
+        assert 0.95 <= len(write_segment(Segment(0, 6, fitted.segment.tensors))) / (share * free) <= 1
 
 
 def test_features_are_learned_once_the_warm_up_is_over() -> None:

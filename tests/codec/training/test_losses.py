@@ -1,13 +1,12 @@
 """Pixel losses against their published formulas, and what padding does to them: nothing."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from pytorch_msssim import ms_ssim, ssim
 from torch import Tensor
 
-from codec.specs import LOSSES
+from codec.specs import LOSSES, LossMix
 from codec.training.losses import feature_loss, pixel_loss
 
 # HNeRV's table (Chen et al., CVPR 2023, released code): weights of L1, L2, 1 - SSIM, 1 - MS-SSIM
@@ -95,21 +94,26 @@ def test_a_mean_is_over_real_pixels(name: str) -> None:
     assert masked.item() == pytest.approx(cropped.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "side"), [("SSIM", 2), ("SSIM", 9), ("Fusion6", 40), ("Fusion10", 33), ("Fusion10", 170)]
-)
-def test_windows_shrink_to_fit_small_tiles(name: str, side: int) -> None:
-    mix = LOSSES[name]
+@pytest.mark.parametrize(("side", "window"), [(2, 1), (8, 7), (9, 9), (11, 11), (40, 11)])
+def test_the_window_of_ssim_shrinks_to_fit_small_tiles(side: int, window: int) -> None:
     prediction, target = pictures(side, side)
-    loss = pixel_loss(mix, prediction, target, None, 1)
-    assert np.isfinite(loss.item())
-    assert loss.item() >= 0
+    wanted = 1 - ssim(prediction, target.float() / 255, data_range=1.0, win_size=window)
+    assert pixel_loss(LOSSES["SSIM"], prediction, target, None, 1).item() == pytest.approx(wanted.item(), abs=1e-6)
 
 
-def test_smallest_sides_are_where_a_mix_is_defined() -> None:
-    for mix in LOSSES.values():
-        prediction, target = pictures(mix.smallest_side, 80)
-        assert np.isfinite(pixel_loss(mix, prediction, target, None, 1).item())
+@pytest.mark.parametrize(("side", "window"), [(33, 3), (70, 5), (170, 11)])
+def test_the_window_of_ms_ssim_fits_the_smallest_of_its_scales(side: int, window: int) -> None:
+    prediction, target = pictures(side, side)
+    wanted = 1 - ms_ssim(prediction, target.float() / 255, data_range=1.0, win_size=window)
+    mix = LossMix(ms_ssim=1.0)
+    assert pixel_loss(mix, prediction, target, None, 1).item() == pytest.approx(wanted.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_at_its_smallest_side_a_mix_tells_pictures_apart(name: str) -> None:
+    prediction, target = pictures(LOSSES[name].smallest_side, 80)
+    assert pixel_loss(LOSSES[name], prediction, target, None, 1).item() > 1e-4
+    assert pixel_loss(LOSSES[name], target.float() / 255, target, None, 1).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_feature_loss_is_one_minus_cosine() -> None:

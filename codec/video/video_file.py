@@ -38,8 +38,7 @@ class VideoFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.described = path.name
-        self.bits = 8  # per sample; this and the rest is known after a pass over all frames
-        self.has_audio = False
+        self.has_audio = False  # this and the rest is known after a pass over all frames
         self.warnings: list[str] = []
         self._pts: list[int | None] = []
         self._first: av.VideoFrame | None = None
@@ -146,9 +145,9 @@ class VideoFile:
     def _note(self, frame: av.VideoFrame) -> None:
         if self._first is None:
             self._first = frame
-            self.bits = max(component.bits for component in frame.format.components)
-            if self.bits > 8:
-                self.warnings.append(f"{self.bits}-bit samples are reduced to 8 bits")
+            bits = max(component.bits for component in frame.format.components)
+            if bits > 8:
+                self.warnings.append(f"{bits}-bit samples are reduced to 8 bits")
             if frame.color_trc in HDR_TRANSFERS:
                 curve = HDR_TRANSFERS[frame.color_trc]
                 self.warnings.append(f"HDR ({curve}) is kept as it is coded, without tone mapping, at 8 bits")

@@ -34,7 +34,6 @@ class ImageDirectory:
             raise VideoError(f"there are no images in {path}: no file ends in {', '.join(EXTENSIONS)}")
         self.described = f"{len(self.paths)} images, from {self.paths[0].name} to {self.paths[-1].name}"
         self.fps = fps
-        self.bits = 8  # the most bits per sample in any image read so far
         self.warnings: list[str] = []  # can repeat
 
     def pictures(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -59,7 +58,6 @@ class ImageDirectory:
             raise ValueError("it has 32-bit samples; convert it to 8 or 16 bits")
         # Pillow reads 16-bit colour as 8-bit without a word: only the raw mode of the tiles tells.
         if image.mode.startswith("I;16") or any(";16" in str(tile.args) for tile in image.tile):
-            self.bits = 16
             self.warnings.append("16-bit samples are reduced to 8 bits")
         if image.format in _SEVERAL and getattr(image, "n_frames", 1) > 1:
             raise ValueError("it is animated, or has several pages; a directory holds one picture a file")
