@@ -53,7 +53,7 @@ def target_bytes(settings: Settings, frames: int, height: int, width: int) -> fl
 
 def is_asked_for(settings: Settings) -> bool:
     """Whether a size was given, and is not just what the preset comes with."""
-    own = PRESETS[settings.preset].rate
+    own = PRESETS[settings.preset].rate if settings.preset in PRESETS else RateSettings()
     return (settings.rate.bpp, settings.rate.size) not in ((None, None), (own.bpp, own.size))
 
 

@@ -63,7 +63,7 @@ class Page:
                     around = [(y + a, x + b) for a, b in offsets]
                     inside = [(v, u) for v, u in around if 0 <= v < rows and 0 <= u < columns]
                     around = [place if place in inside else inside[0] for place in around]
-                    near = [sorted(coded[(r, axis, *place)] for place in around) for axis in (0, 1)]
+                    near = [sorted(coded[r, axis, place[0], place[1]] for place in around) for axis in (0, 1)]
                     expected[y, x] = [(n[1] + n[2]) >> 1 for n in near] if near[0] else [0, 0]
                     spread[y, x] = sum(n[3] - n[0] for n in near) if near[0] else 0
                 for axis in (0, 1):
@@ -71,7 +71,7 @@ class Page:
                         8 * _class(before[c], (1, 3)) + _class(spread[c], (1, 2, 4, 7, 12, 20, 40)) for c in cells
                     ]
                     for c, value in zip(cells, self.group([MOTION_ROWS[stage][k] for k in classes]), strict=True):
-                        coded[(r, axis, *c)] = value + expected[c][axis]
+                        coded[r, axis, c[0], c[1]] = value + expected[c][axis]
                         before[c] += abs(value)
         for axis, y, x in product((0, 1), range(rows), range(columns)):
             if references == 2:

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -33,6 +33,8 @@ class FlatArchitecture:
     levels: int
     clip_dim: int = 0
 
+    base_bytes: ClassVar = 0
+
     def check(self) -> None:
         pass
 
@@ -41,9 +43,10 @@ class FlatArchitecture:
 class FlatSpec:
     levels: int
     clip_dim: int = 0
+    base: bytes = b""
 
     @classmethod
-    def parse(cls, architecture: FlatArchitecture) -> "FlatSpec":
+    def parse(cls, architecture: FlatArchitecture, base: bytes) -> "FlatSpec":
         return cls(architecture.levels)
 
     def architecture(self) -> FlatArchitecture:
@@ -96,7 +99,7 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
     watcher.begin(len(task.frames))
     greys = np.minimum(task.frames.reshape(len(task.frames), -1).mean(1).round(), 127).astype(np.int16)
     tensor = QuantizedTensor(Part.EMBEDDING, greys[None], np.zeros(1, np.uint8))
-    return Coded(Segment(task.start, len(greys), (tensor,)), 1, len(greys), 0.0)
+    return Coded(Segment(task.start, len(greys), (tensor,)), greys.size, 1, len(greys), 0.0)
 
 
 @pytest.fixture
@@ -110,8 +113,8 @@ def flat(monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setitem(header.ARCHITECTURES.named, "flat", record)
     kind = Kind(FlatArchitecture, FlatSpec, FlatSettings, "flat_network", "flat_coder")
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, kind))
-    settings = PRESETS["fast"].override(clip="off", segment=3)
-    return replace(settings, preset="flat", model=FlatSettings())  # type: ignore[arg-type]
+    settings = PRESETS["grid"].override(clip="off", segment=3)
+    return replace(settings, preset="flat", model=FlatSettings())
 
 
 def test_a_kind_goes_all_the_way(tmp_path: Path, flat: Settings) -> None:

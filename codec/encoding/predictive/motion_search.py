@@ -196,7 +196,7 @@ def search(
 def _near(f: Plane) -> Plane:
     """The mean of the four neighbours, edges repeated."""
     p = np.pad(f, 1, mode="edge")
-    return (p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1]) / 4
+    return np.asarray((p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1]) / 4, np.float32)
 
 
 def _rounded(wanted: NDArray[np.float32], hessians: list[tuple[Plane, ...]], ratio: float) -> NDArray[np.int16]:
