@@ -54,10 +54,9 @@ def described(info: dict[str, Any], path: str) -> str:
 
 
 def _network(info: dict[str, Any]) -> str:
-    arch = info["architecture"]
-    if "kind" in arch:
-        return f"{arch['kind']}, base {info['base']}"
-    return f"{info['parameters']:,} parameters, {_fields(arch)}"
+    size = [f"{info['parameters']:,} parameters"] if info["parameters"] else []
+    base = [f"base {info['base']}"] if info["base"] else []
+    return ", ".join((*size, _fields(info["architecture"]), *base))
 
 
 def verified(result: dict[str, Any], path: str) -> str:
