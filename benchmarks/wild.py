@@ -28,6 +28,7 @@ from bitstream import (
     Architecture,
     CodedFrame,
     Color,
+    FileReader,
     FrameSegment,
     Header,
     Nerv,

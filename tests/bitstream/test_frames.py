@@ -16,12 +16,12 @@ from bitstream import (
     ChecksumMismatch,
     CodedFrame,
     Encoder,
+    FileReader,
     FrameSegment,
     LimitExceeded,
     Limits,
     MalformedChunk,
     Nerv,
-    Reader,
     chain,
     read,
     verify,
@@ -278,7 +278,7 @@ def test_a_file_round_trip() -> None:
 def test_a_segment_is_read_from_its_file_record_by_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.nerv"
     path.write_bytes(DATA)
-    reader = Reader(path)
+    reader = FileReader(path)
     reads: list[int] = []
     true = Source.read
 
@@ -295,7 +295,7 @@ def test_a_segment_is_read_from_its_file_record_by_record(tmp_path: Path, monkey
 
 
 def test_bytes_by_part_sum_to_the_file() -> None:
-    contents = Reader(DATA).contents()
+    contents = FileReader(DATA).contents()
     assert sum(contents.bytes_by_part.values()) == len(DATA)
     assert contents.bytes_by_part["frames"] == 9 + 5 + 0 + 7 + 3
     assert contents.bytes_by_part["weights"] == 3
@@ -310,7 +310,7 @@ def test_any_flipped_bit_is_found_and_none_gives_wrong_frames() -> None:
         with pytest.raises(BitstreamError):
             read(damaged)
         try:
-            reader = Reader(damaged)
+            reader = FileReader(damaged)
         except BitstreamError:
             continue
         for number, records in enumerate(true):
@@ -322,10 +322,10 @@ def test_any_flipped_bit_is_found_and_none_gives_wrong_frames() -> None:
 
 
 def test_damage_costs_its_own_segment() -> None:
-    first, second = Reader(DATA).index
+    first, second = FileReader(DATA).index
     for place in range(first.offset, first.offset + 12 + first.length):
         damaged = DATA[:place] + bytes([DATA[place] ^ 1]) + DATA[place + 1 :]
-        salvaged = Reader(damaged, salvage=True)
+        salvaged = FileReader(damaged, salvage=True)
         assert [entry.start for entry in salvaged.index] == [second.start]
         assert salvaged.segment(0) == FRAMES_SMALL.segments[1]
         assert salvaged.lost == (range(3),)
@@ -345,15 +345,15 @@ def test_verify_looks_at_every_record() -> None:
 def test_a_table_of_other_frames_than_the_index_says_is_refused() -> None:
     data = change(DATA, b"SEGM", lambda _: payload(ROWS, RECORDS), 1)
     with pytest.raises(MalformedChunk, match=r"holds frames 0\.\.2, not those that INDX gives it"):
-        Reader(data).segment(1)
+        FileReader(data).segment(1)
 
 
 def test_a_chunk_that_is_not_where_the_index_says_is_refused() -> None:
-    entry = Reader(DATA).index[0]
+    entry = FileReader(DATA).index[0]
     for place in (entry.offset, entry.offset + 4):
         damaged = DATA[:place] + bytes([DATA[place] ^ 1]) + DATA[place + 1 :]
         with pytest.raises(MalformedChunk, match=r"segment 0, frames .* stands there"):
-            Reader(damaged).segment(0)
+            FileReader(damaged).segment(0)
 
 
 def test_segments_of_another_kind_are_not_written() -> None:
