@@ -12,34 +12,52 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from bitstream import (
+    MAX_DEPTH,
+    QUALITIES,
     Architecture,
+    CodedFrame,
     Color,
     FileReader,
+    FrameSegment,
     Header,
     Nerv,
+    Predictive,
     Quality,
     QuantizedTensor,
     Segment,
     Teacher,
     fields,
     write,
+    write_frames,
+    write_segment,
 )
 from bitstream.container import MAGIC, PREAMBLE
 from bitstream.header import HEADER, divides
 from codec.network.dual_head import blueprint
+from codec.network.predictive.frames import empty_symbols
+from codec.network.predictive.head import ClipHead
+from codec.network.predictive.network import PredictiveNetwork
+from codec.network.predictive.store import default, digest_of, load_network
+from codec.network.predictive.symbols import Symbols
 from codec.network.weights import part_of
+from codec.rate.records import FrameCoder
 from codec.specs import ACTIVATIONS, CONV_TYPES, NORMS, DualHeadSpec, Geometry
 
 Chunk = tuple[bytes, bytes]  # type, payload
 Family = Callable[[Random], bytes]
+Network = tuple[Any, bytes, Callable[[int, int], Any]]  # of the header: architecture and base; start, frames -> segment
+Record = Callable[[int, tuple[int, ...], int], tuple[int, bytes]]  # number, references, quality -> flags, record
 
 EDGES = (0, 1, 2, 3, 127, 128, 254, 255, 2**14, 2**16 - 1, 2**20, 2**24, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1)
 
@@ -47,8 +65,8 @@ EDGES = (0, 1, 2, 3, 127, 128, 254, 255, 2**14, 2**16 - 1, 2**20, 2**24, 2**31, 
 # ---- files that are right: what the wild ones start from ----
 
 
-def dual_head(random: Random, geometry: Geometry, clip_dim: int) -> tuple[Architecture, Callable[[int], list[Any]]]:
-    """A small network of this kind, and a function from the frames of a segment to (part, shape) of its tensors."""
+def dual_head(random: Random, geometry: Geometry, clip_dim: int) -> Network:
+    """A small network of this kind, whose segments hold any integers."""
     stages = random.randrange(3)
     strides = tuple(random.choice((1, 2, 3)) for _ in range(stages))
     embed = random.choice(("pe_1.25_4", "pe_2_3", "hnerv_2", "grid_2.8.1", "grid_1.4.2_2.16.9"))
@@ -72,14 +90,65 @@ def dual_head(random: Random, geometry: Geometry, clip_dim: int) -> tuple[Archit
     spec = DualHeadSpec.parse(architecture)
     spec = replace(spec, fc_hw=spec.first_map(geometry))
 
-    def shapes(frames: int) -> list[Any]:
-        model = blueprint(spec, replace(geometry, frames=frames))
-        return [(part_of(n), (1, *p.shape) if p.ndim == 1 else tuple(p.shape)) for n, p in model.named_parameters()]
+    def segment(start: int, frames: int) -> Segment:
+        return Segment(start, frames, _tensors(random, blueprint(spec, replace(geometry, frames=frames))))
 
-    return spec.architecture(), shapes
+    return spec.architecture(), b"", segment
 
 
-NETWORKS = (dual_head,)
+def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
+    """The base that the package ships, and frames of any structure that hold any integers."""
+    path, network, coder = _base()
+    rank = random.randint(1, 3) if clip_dim else 0
+
+    def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
+        empty = empty_symbols(network, geometry.height, geometry.width, len(references))
+        drawn = np.random.default_rng(random.getrandbits(32))
+        spreads = [random.choice((0, 0, 1, 9)) for _ in range(3)]
+        parts = zip((empty.motion, empty.hyper, empty.residuals), spreads, strict=True)
+        symbols = Symbols(*(drawn.integers(-n, n + 1, x.shape).astype(np.int16) for x, n in parts))
+        ways = [r - number for r in references]
+        return symbols.flags, coder.write(symbols, quality, ways[-1] / ways[0] if ways else None)[0]
+
+    def segment(start: int, frames: int) -> FrameSegment:
+        weights = b""
+        if clip_dim:
+            with torch.device("meta"):
+                head = ClipHead(network.shape.features, rank, clip_dim)
+            weights = write_segment(Segment(0, 1, _tensors(random, head)))
+        return FrameSegment.of(write_frames(start, _coded_frames(random, frames, record), weights), "right")
+
+    return Predictive(clip_dim, rank), digest_of(path), segment
+
+
+@cache
+def _base() -> tuple[Path, PredictiveNetwork, FrameCoder]:
+    network = load_network(default())
+    return default(), network, FrameCoder(network)
+
+
+def _coded_frames(random: Random, count: int, record: Record) -> list[CodedFrame]:
+    """Frames in any order, each referring to any that are not too deep."""
+    depth: dict[int, int] = {}
+    out = []
+    for number in random.sample(range(count), count):
+        known = [n for n, deep in depth.items() if deep < MAX_DEPTH]
+        references = tuple(random.choices(known, k=random.randint(0, 2))) if known else ()
+        depth[number] = 1 + max((depth[r] for r in references), default=0)
+        quality = random.randrange(QUALITIES)
+        out.append(CodedFrame(number, references, quality, *record(number, references, quality)))
+    return out
+
+
+NETWORKS = (dual_head, predictive)
+
+
+def _tensors(random: Random, model: nn.Module) -> tuple[QuantizedTensor, ...]:
+    """Integers for all that a network stores."""
+    return tuple(
+        _integers(random, part_of(n), (1, *p.shape) if p.ndim == 1 else tuple(p.shape))
+        for n, p in model.named_parameters()
+    )
 
 
 def _integers(random: Random, part: Any, shape: tuple[int, ...]) -> QuantizedTensor:
@@ -93,13 +162,17 @@ def _integers(random: Random, part: Any, shape: tuple[int, ...]) -> QuantizedTen
 
 def right(random: Random) -> bytes:
     """A small file that decodes."""
+    return _right(random, random.choice(NETWORKS))
+
+
+def _right(random: Random, network: Callable[[Random, Geometry, int], Network]) -> bytes:
     height, width = random.randint(1, 40), random.randint(1, 40)
     rows = random.choice([n for n in range(1, 5) if divides(height, n)])
     columns = random.choice([n for n in range(1, 5) if divides(width, n)])
     lengths = [random.randint(1, 4) for _ in range(random.randint(1, 3))]
     teacher = random.choice((None, Teacher("tiny", "tiny.safetensors", random.randint(1, 5))))
     geometry = Geometry(max(lengths), height, width, (rows, columns))
-    architecture, shapes = random.choice(NETWORKS)(random, geometry, teacher.dim if teacher else 0)
+    architecture, base, segment = network(random, geometry, teacher.dim if teacher else 0)
     header = Header(
         frames=sum(lengths),
         height=height,
@@ -111,24 +184,25 @@ def right(random: Random) -> bytes:
         encoder="wild",
         color=Color(matrix=random.choice((0, 1, 2, 6, 9)), full_range=random.random() < 0.5),
         teacher=teacher,
+        base=base,
     )
     starts = [0, *accumulate(lengths)]
-    segments = tuple(
-        Segment(start, length, tuple(_integers(random, part, shape) for part, shape in shapes(length)))
-        for start, length in zip(starts, lengths, strict=False)
-    )
+    segments = tuple(segment(start, length) for start, length in zip(starts, lengths, strict=False))
     times = tuple(accumulate(random.randint(1, 9) for _ in range(header.frames))) if random.random() < 0.3 else None
     return write(Nerv(header, segments, times, Quality(psnr=30.0) if random.random() < 0.5 else None))
 
 
-def _some(random: Random) -> bytes:
-    """One of a few hundred right files, made once: building networks takes most of the time."""
-    return _right_number(random.randrange(256))
+def _some(random: Random, network: int | None = None) -> bytes:
+    """One of a few hundred right files, of any network or of one of NETWORKS.
+
+    They are made once: building networks takes most of the time.
+    """
+    return _right_number(random.randrange(256), random.randrange(len(NETWORKS)) if network is None else network)
 
 
-@lru_cache(256)
-def _right_number(seed: int) -> bytes:
-    return right(Random(seed))
+@lru_cache(512)
+def _right_number(seed: int, network: int) -> bytes:
+    return _right(Random(seed), NETWORKS[network])
 
 
 # ---- bytes to chunks and back ----
@@ -154,9 +228,9 @@ def join(chunks: list[Chunk]) -> bytes:
     return out
 
 
-def _replaced(random: Random, kind: bytes, edit: Callable[[bytes], bytes]) -> bytes:
+def _replaced(random: Random, kind: bytes, edit: Callable[[bytes], bytes], network: int | None = None) -> bytes:
     """A right file with the payload of one chunk of a kind edited, and the lengths of INDX put right."""
-    chunks = split(_some(random))
+    chunks = split(_some(random, network))
     places = [i for i, (other, _) in enumerate(chunks) if other == kind]
     if not places:
         chunks.insert(1, (kind, edit(b"")))
@@ -269,7 +343,7 @@ def headers(random: Random) -> bytes:
 
 def networks(random: Random) -> bytes:
     """HEAD with a legal network that the segments do not hold, of any size."""
-    data = _some(random)
+    data = _some(random, 0)
     header = FileReader(data).header
     changes: tuple[dict[str, Any], ...] = (
         {"fc_dim": random.choice((1, 99, 8192, 65535))},
@@ -322,7 +396,7 @@ def records(random: Random) -> bytes:
             out += fields.write_uint(words) + random.randbytes(4 * words)
         return out
 
-    return _replaced(random, b"SEGM", edit)
+    return _replaced(random, b"SEGM", edit, 0)
 
 
 def zeros(random: Random) -> bytes:
@@ -332,7 +406,7 @@ def zeros(random: Random) -> bytes:
         side = random.choice((2**8, 2**10, 2**12, 2**13 + 1, 2**31))
         return payload[:2] + b"\x01" + b"\x04" + 2 * fields.write_uint(side) + b"\x50\x00" + b"\x00"
 
-    return _replaced(random, b"SEGM", edit)
+    return _replaced(random, b"SEGM", edit, 0)
 
 
 def streams(random: Random) -> bytes:
@@ -344,7 +418,37 @@ def streams(random: Random) -> bytes:
             len(payload) - half, b"\0"
         )
 
-    return _replaced(random, b"SEGM", edit)
+    return _replaced(random, b"SEGM", edit, 0)
+
+
+def tables(random: Random) -> bytes:
+    """Coded frames whose table and weights are wild behind a right CRC."""
+
+    def edit(payload: bytes) -> bytes:
+        cursor = fields.Cursor(payload, "SEGM")
+        _, _, own, size = (fields.read_uint(cursor) for _ in range(4))
+        end = cursor.position + own + size
+        head = _mutated(random, payload[:end])
+        return head + struct.pack("<I", zlib.crc32(head)) + payload[end + 4 :]
+
+    return _replaced(random, b"SEGM", edit, 1)
+
+
+def frames(random: Random) -> bytes:
+    """Coded frames in any legal structure, with records that no encoder wrote."""
+
+    def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
+        return random.randrange(8), _bytes(random, random.choice((0, 4, 40, 400)))
+
+    def edit(payload: bytes) -> bytes:
+        segment = FrameSegment.of(payload, "right")
+        coded = _coded_frames(random, segment.frames, record)
+        if random.random() < 0.5:  # the rest as it was
+            coded = [f if random.random() < 0.7 else replace(f, record=_mutated(random, f.record))
+                     for f in segment.records()]  # fmt: skip
+        return write_frames(segment.start, coded, segment.weights)
+
+    return _replaced(random, b"SEGM", edit, 1)
 
 
 def indexes(random: Random) -> bytes:
@@ -396,7 +500,7 @@ def orders(random: Random) -> bytes:
 def payloads(random: Random) -> bytes:
     """Any chunk with a few bytes changed, put in or left out, behind a right checksum."""
     kind = random.choice((b"HEAD", b"time", b"qual", b"INDX", b"SEGM", b"SEGM"))
-    return _replaced(random, kind, lambda payload: _mutated(random, payload))
+    return _replaced(random, kind, lambda payload: _mutated(random, payload), 0)
 
 
 def damages(random: Random) -> bytes:
@@ -419,6 +523,8 @@ FAMILIES: dict[str, Family] = {
         records,
         zeros,
         streams,
+        tables,
+        frames,
         indexes,
         times,
         qualities,

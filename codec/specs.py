@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol
 
@@ -346,14 +346,14 @@ class DualHeadSpec:
     @classmethod
     def parse(cls, architecture: Architecture, base: bytes = b"") -> DualHeadSpec:
         """From the header's record. Raises ValueError where it describes no network."""
-        fields = {name: getattr(architecture, name) for name in cls.__dataclass_fields__}
-        fields |= {"embed": parse_embed(architecture.embed), "out_bias": parse_output(architecture.out_bias)}
-        return cls(**fields)
+        values = {field.name: getattr(architecture, field.name) for field in fields(cls)}
+        values |= {"embed": parse_embed(architecture.embed), "out_bias": parse_output(architecture.out_bias)}
+        return cls(**values)
 
     def architecture(self) -> Architecture:
         """Inverse of `parse`."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Architecture(**fields | {"embed": str(self.embed), "out_bias": str(self.out_bias)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Architecture(**values | {"embed": str(self.embed), "out_bias": str(self.out_bias)})
 
     @property
     def cell(self) -> int:
