@@ -125,18 +125,23 @@ def train(
 @main.command()
 @click.argument("state", type=FILE)
 @click.option("--out", required=True, type=FILE, help="The base to write, such as base-1.safetensors.")
-@click.option("--note", default="", metavar="TEXT", help="A sentence for its card.")
+@click.option("--note", metavar="TEXT", help="A sentence for its card.")
+@click.option("--about", type=FILE, help="JSON of what the weights do not say of themselves: stages, held, note.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def export(state: Path, out: Path, note: str, force: bool) -> None:
+def export(state: Path, out: Path, note: str | None, about: Path | None, force: bool) -> None:
     """Write the averaged weights of a training as a base, and print its digest.
 
-    STATE is state.safetensors of a training. Weights become float16; those of the networks that parsing depends on
-    become the integers that they stand for, so that every machine parses alike.
+    STATE is state.safetensors of a training, or a file of its tensors alone. Weights become float16; those of the
+    networks that parsing depends on become the integers that they stand for, so that every machine parses alike.
     """
     with failures():
         from codec.base.export import export as run
+        from codec.base.export import read_about
 
-        click.echo(run(state, out, note, force).hex())
+        said = read_about(about) if about is not None else {}
+        if note is not None:
+            said["note"] = note
+        click.echo(run(state, out, said, force).hex())
 
 
 @main.command()

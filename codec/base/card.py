@@ -34,13 +34,13 @@ def _lines(path: Path, about: dict[str, Any], shape: dict[str, int], parameters:
         yield "## Training"
         yield ""
     for number, stage in enumerate(stages, 1):
-        start = f", from `{stage['start']}`" if "start" in stage else ""
+        start = f", starting from {stage['start']}" if "start" in stage else ""
         time = f"{stage['seconds']:,} s on {stage['device']}, {stage['steps']:,} steps"
-        yield f"{number}. `{stage['script']}`: {time}{start}"
-        yield f"   - {', '.join(f'{k} {v}' for k, v in stage['settings'].items() if v is not None)}"
+        yield f"{number}. {stage['script']}: {time}{start}"
+        yield f"   - settings: {', '.join(f'{k} {v}' for k, v in stage['settings'].items() if v is not None)}"
         for crops in stage["crops"]:
             made = crops["made_of"]
-            coder = f"a base (`{made['base']}`)" if made["coder"] == "base" else made["coder"]
+            coder = f"the base {made['base']}" if made["coder"] == "base" else made["coder"]
             yield f"   - crops of {made['clips']} clips and {made['photos']} photographs, references coded by {coder}"
     every = [crops for stage in stages for crops in stage["crops"]]
     if every:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from codec.base.model import load_codec
 from codec.encoding.predictive.frame import FrameEncoder
-from codec.encoding.predictive.gop import GopSettings
-from codec.encoding.predictive.gop import order as coding_order
+from codec.encoding.predictive.gop import GopSettings, order
 from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma
 from codec.errors import BaseError
 from codec.network.predictive.motion import warp
@@ -93,7 +92,7 @@ class BaseCoder:
     anchors: tuple[int, ...] = (4, 8, 8, 16)  # frames between anchors, one of them for each clip
     share: float = 0.75  # of the predicted frames
     leaves: float = 0.4  # of the frames that no other refers to: there are most of these
-    jitter: float = 2.0  # quality indices around the one that the frame was coded at
+    jitter: float = 3.0  # quality indices around the one that the frame was coded at
 
     def about(self) -> dict[str, Any]:
         return {"coder": "base"} | asdict(self) | {"base": digest_of(self.base).hex()}
@@ -101,16 +100,17 @@ class BaseCoder:
     @torch.inference_mode()
     def samples(self, frames: Sequence[Frame], rng: np.random.Generator) -> Iterator[Sample]:
         codec = load_codec(self.base)
-        encoder, flows = FrameEncoder(codec.network, codec.analysis, SearchSettings()), Flows([luma(f) for f in frames])
-        top, anchor = rng.uniform(self.lowest, self.highest), int(rng.choice(self.anchors))
-        settings = GopSettings(anchor=anchor)
-        order = [p for group in coding_order(len(frames), settings) for p in group]
-        needed = {r for p in order for r in p.references}
+        encoder = FrameEncoder(codec.network, codec.analysis, SearchSettings())
+        flows = Flows([luma(f) for f in frames])
+        top = rng.uniform(self.lowest, self.highest)
+        structure = GopSettings(anchor=int(rng.choice(self.anchors)))
+        planned = [p for group in order(len(frames), structure) for p in group]
+        needed = {r for p in planned for r in p.references}
         shown: dict[int, Frame] = {}
-        for p in order:
+        for p in planned:
             if p.number not in needed and rng.random() >= self.leaves:
                 continue
-            quality = settings.quality(top, p)
+            quality = structure.quality(top, p)
             references = {r: shown[r] for r in p.references}
             coded = encoder.encode(p.number, frames[p.number], references, quality, flows)
             shown[p.number] = coded.shown

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from codec.errors import BaseError
@@ -43,7 +43,10 @@ class Base:
 
 
 def write_base(path: Path, network: PredictiveNetwork, analysis: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write a base; the same weights and `about` give the same bytes. Raises BaseError for weights no file can hold."""
+    """Write a base; the same weights and `about` give the same bytes.
+
+    Raises BaseError for weights that no file can hold, and OSError.
+    """
     tensors = {f"analysis.{k}": _half(k, v) for k, v in analysis.state_dict().items()}
     tensors |= {f"network.{k}": _half(k, v) for k, v in network.state_dict().items() if not _is_scale(network, k)}
     for name, module in network.named_modules():
@@ -55,7 +58,7 @@ def write_base(path: Path, network: PredictiveNetwork, analysis: nn.Module, abou
             tensors[f"network.{name}.weight"] = torch.from_numpy(layer.weight)
             tensors[f"network.{name}.bias"] = torch.from_numpy(layer.bias)
     meta = {"kind": KIND, "version": VERSION, "shape": asdict(network.shape), "about": about}
-    save_file(tensors, path, {"base": json.dumps(meta, sort_keys=True)})
+    path.write_bytes(save(tensors, {"base": json.dumps(meta, sort_keys=True)}))
 
 
 def read_base(path: Path) -> Base:

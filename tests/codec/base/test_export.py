@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from bitstream import MissingBase
 from codec.base.card import card
 from codec.base.crops import Crops
-from codec.base.export import export
+from codec.base.export import export, read_about
 from codec.base.loop import STATE, BaseSettings, train
 from codec.base.model import Codec, load_codec, read_weights
 from codec.encoding.predictive.analysis import load_analysis
@@ -25,6 +25,7 @@ from codec.network.predictive.base_file import read_base, write_base
 from codec.network.predictive.scales import TrainedLayer
 from codec.network.predictive.store import bases, default, digest_of, find, load_network
 from tests.codec.base.conftest import SHAPE, tiny_codec
+from tests.samples import full_disk
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_base_is_exact_but_for_float16_and_stable(base: Path, tmp_path: Path) 
 def test_a_training_becomes_a_base_with_a_card(crops: Crops, held: Crops, tmp_path: Path) -> None:
     train([crops], held, tmp_path, BaseSettings(steps=3, batch=2), lambda text: None, shape=SHAPE)
     out = tmp_path / "base-3.safetensors"
-    digest = export(tmp_path / STATE, out, "Of waves and discs.")
+    digest = export(tmp_path / STATE, out, {"note": "Of waves and discs."})
     assert digest == hashlib.sha256(out.read_bytes()).digest()[:16] == digest_of(out)
     average = read_weights(tmp_path / STATE)
     for name, tensor in read_base(out).tensors.items():
@@ -193,3 +194,21 @@ def test_every_shipped_base_is_whole_and_has_a_card() -> None:
             assert path.stat().st_size <= 3 * 2**20
             load_codec(path)
             assert digest_of(path).hex() in path.with_suffix(".md").read_text()
+
+
+def test_what_weights_do_not_say_is_told_them(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "told.safetensors"
+    export(base, out, {"held": {"key 42": {"bpp": 0.5, "psnr": 33.0}}})
+    assert read_base(out).about == {"note": "made for a test", "held": {"key 42": {"bpp": 0.5, "psnr": 33.0}}}
+    assert "| key 42 | 0.5000 | 33.00 |" in card(out)
+    words = tmp_path / "about.json"
+    for text in ("", "[1]", "{"):
+        words.write_text(text)
+        with pytest.raises(BaseError, match=r"about\.json"):
+            read_about(words)
+
+
+def test_a_full_disk_leaves_no_base(base: Path, tmp_path: Path) -> None:
+    with full_disk(10_000), pytest.raises(OutputError, match="cannot write"):
+        export(base, tmp_path / "full.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == [base.name]
