@@ -12,7 +12,7 @@ from benchmarks import report
 from benchmarks import table as readme_table
 from benchmarks.anchors import ANCHORS
 from benchmarks.machine import ROOT
-from benchmarks.ours import DEFAULT_BPP, PREFIX, Ours
+from benchmarks.ours import DEFAULT_BPP, DEFAULT_QUALITIES, PREFIX, Ours
 from benchmarks.process import CommandError
 from codec.errors import CodecError
 
@@ -57,9 +57,16 @@ def main() -> None:
     callback=_rates,
     default=",".join(map(str, DEFAULT_BPP)),
     show_default=True,
-    help="Bits per pixel asked of each preset.",
+    help="Bits per pixel asked of grid, hnerv and reference.",
 )
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Training time of each of our points.")
+@click.option(
+    "--qualities",
+    callback=_rates,
+    default=",".join(f"{quality:g}" for quality in DEFAULT_QUALITIES),
+    show_default=True,
+    help="Qualities asked of fast, medium and slow.",
+)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Training time of each point of theirs.")
 @click.option("--device", default="auto", show_default=True, help="For ours and for the teacher.")
 @click.option("--clip-model", help="open_clip model: measure clip_sim as well.")
 @click.option("--clip-pretrained", help="Its weights, by name or path.")
@@ -70,6 +77,7 @@ def rd(
     codecs: tuple[str, ...] | None,
     presets: tuple[str, ...] | None,
     points: tuple[float, ...],
+    qualities: tuple[float, ...],
     minutes: float | None,
     device: str,
     clip_model: str | None,
@@ -86,7 +94,7 @@ def rd(
     names = [*(ANCHORS if codecs is None else codecs), *(PREFIX + preset for preset in presets)]
     teacher = (clip_model, clip_pretrained) if clip_model and clip_pretrained else None
     try:
-        chosen = rd_run.choose(names, Ours("", points, minutes, device, teacher))
+        chosen = rd_run.choose(names, Ours("", points, minutes, device, teacher, qualities=qualities))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     try:

@@ -14,9 +14,11 @@ import numpy as np
 from benchmarks import process
 from benchmarks.clips import Clip
 from benchmarks.machine import ROOT
+from codec.settings import PRESETS, PredictiveSettings
 
 PREFIX = "nvcodec-"  # of the names; what follows is the preset
 DEFAULT_BPP = (0.02, 0.04, 0.08, 0.16)
+DEFAULT_QUALITIES = (28.0, 36.0, 44.0, 52.0)
 _CLI = (sys.executable, "-m", "cli")
 
 
@@ -25,13 +27,14 @@ class Ours:
     """One preset of nvcodec over a ladder of rates."""
 
     preset: str
-    bpp: tuple[float, ...] = DEFAULT_BPP  # asked for; what comes out is measured
+    bpp: tuple[float, ...] = DEFAULT_BPP  # asked of overfitted networks; what comes out is measured
     minutes: float | None = None  # training time a point; None: as long as the preset takes
     device: str = "auto"
     teacher: tuple[str, str] | None = None  # open_clip model and weights; None: no CLIP head
     extension: str = ".nerv"
     container: str = "nerv file"
     note: str = ""
+    qualities: tuple[float, ...] = DEFAULT_QUALITIES  # asked of predictive networks
 
     @property
     def name(self) -> str:
@@ -39,6 +42,8 @@ class Ours:
 
     @property
     def points(self) -> tuple[str, ...]:
+        if isinstance(PRESETS[self.preset].model, PredictiveSettings):  # it has no training to be given time
+            return tuple(f"quality={quality:g} device={self.device}" for quality in self.qualities)
         budget = "" if self.minutes is None else f" minutes={self.minutes:g}"
         return tuple(f"bpp={bpp:g}{budget} device={self.device}" for bpp in self.bpp)
 

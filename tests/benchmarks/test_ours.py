@@ -13,7 +13,7 @@ from tests.tiny_clip import TinyClip
 
 def test_presets_are_codecs_by_name() -> None:
     teacher = ("ViT-B-32", "weights.safetensors")
-    fast, hnerv = rd.choose(["nvcodec-fast", "nvcodec-hnerv"], Ours("", (0.02, 0.1), 2.5, "cpu", teacher))
+    fast, hnerv = rd.choose(["nvcodec-grid", "nvcodec-hnerv"], Ours("", (0.02, 0.1), 2.5, "cpu", teacher))
     assert (fast.name, hnerv.name) == ("nvcodec-fast", "nvcodec-hnerv")
     assert list(fast.points) == ["bpp=0.02 minutes=2.5 device=cpu", "bpp=0.1 minutes=2.5 device=cpu"]
     assert isinstance(fast, Ours)
@@ -27,7 +27,7 @@ def test_a_preset_is_measured_from_its_file_alone(
 ) -> None:
     monkeypatch.setenv("NVCODEC_CACHE", str(tmp_path / "cache"))
     teacher = (tiny_clip.model, tiny_clip.pretrained)
-    codecs = rd.choose(["nvcodec-fast"], Ours("", bpp=(0.5,), minutes=0.05, device="cpu", teacher=teacher))
+    codecs = rd.choose(["nvcodec-grid"], Ours("", bpp=(0.5,), minutes=0.05, device="cpu", teacher=teacher))
     teaching = rd.Teaching.load(*teacher, "cpu")
     failed = rd.run([brief], codecs, tmp_path, Console(quiet=True), crop=(96, 128), teaching=teaching)
     (row,) = load(tmp_path)
