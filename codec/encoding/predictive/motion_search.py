@@ -33,9 +33,9 @@ class SearchSettings:
     """How hard motion is looked for."""
 
     steps: int = 8  # of Gauss-Newton
-    smoothness: float = 1.0  # bits that a quarter pixel of difference to the neighbours counts as
+    smoothness: float = 0.25  # bits that a quarter pixel of difference to the neighbours counts as
     largest_step: float = 4.0  # quarter pixels
-    trust: float = 2.0  # of the quadratic model, where vectors are rounded
+    trust: float = 2.5  # of the quadratic model, where vectors are rounded
     change: float = 4.0  # bits that a vector unlike the best so far is taken to cost
     rounds: tuple[float, ...] = (8, 4, 2, 1)  # pixels tried around the best candidates
 
