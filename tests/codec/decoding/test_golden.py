@@ -23,7 +23,10 @@ from tests.tiny_clip import TinyClip
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden"
 # What each embedding's file was encoded with, and the SHA-256 of its integers and steps without and with a CLIP head.
 FILES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
-    "grid": ({"embed": "grid_3.4.1_4.8.3_2.16.9", "num_blks": (1, 2, 1), "dec_strds": (1, 2)}, ("8f74bf32034255ee", "9728e8ab1a1ccca3")),
+    "grid": (
+        {"embed": "grid_3.4.1_4.8.3_2.16.9", "num_blks": (1, 2, 1), "dec_strds": (1, 2)},
+        ("8f74bf32034255ee", "9728e8ab1a1ccca3"),
+    ),
     "pe": (
         {"embed": "pe_1.25_4", "fc_hw": (4, 5), "dec_strds": (2, 1), "conv_type": "convnext convnext", "head_strd": 2},
         ("9d29a2930e9c8f79", "022a25fcf4a6d6ad"),
