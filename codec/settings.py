@@ -202,6 +202,11 @@ class PredictiveSettings:
 
 
 MODELS = (ModelSettings, PredictiveSettings)
+# Settings of shared groups that not every kind of network looks at
+OVERFITTING = {entry.name for entry in fields(TrainSettings)} - {"seed"} | {
+    "prune", "weight_bits", "embed_bits", "prune_at", "qat_at"
+}  # fmt: skip
+PREDICTING = {"quality", "psnr"}
 
 
 @dataclass(frozen=True)
@@ -240,9 +245,15 @@ class Settings:
         known = {entry.name: (group, entry) for group, entry in self._declared()}
         given = {name: value for name, value in values.items() if value is not None}
         for name in sorted(given.keys() - known.keys()):
-            if any(name in kind.__dataclass_fields__ for kind in MODELS):
-                raise ValueError(f"{name} is no setting of preset {self.preset}, whose network is of another kind")
-            raise TypeError(f"no setting is called '{name}'")
+            if not any(name in kind.__dataclass_fields__ for kind in MODELS):
+                raise TypeError(f"no setting is called '{name}'")
+        for name in sorted(given):
+            if not self.has(name):
+                others = ", ".join(preset for preset, settings in PRESETS.items() if settings.has(name))
+                raise ValueError(
+                    f"{name} is no setting of preset {self.preset}, whose network is of another kind: it is one of "
+                    f"--preset {others}"
+                )
         if {"epochs", "minutes"} <= given.keys():
             raise ValueError("epochs and minutes both set how long training takes: give one of them")
         given = {name: known[name][1].read(value) for name, value in given.items()}
@@ -254,6 +265,11 @@ class Settings:
         result = replace(self, **{g: replace(getattr(self, g), **v) for g, v in changed.items()})
         result.check()
         return result
+
+    def has(self, name: str) -> bool:
+        """Whether an encode with this kind of network looks at the setting of that name."""
+        unused = OVERFITTING if isinstance(self.model, PredictiveSettings) else PREDICTING
+        return name not in unused and any(name == entry.name for _, entry in self._declared())
 
     def check(self) -> None:
         """Raise ValueError for values out of range and for settings that contradict each other."""
@@ -272,9 +288,11 @@ class Settings:
             raise ValueError(f"data_split {a}_{b}_{c} must rise: of every c frames a train, those from b on validate")
 
     def spelled(self) -> dict[str, Any]:
-        """All values by group, as JSON can hold them: values with a spelling of their own as text."""
+        """What the encode looks at, by group, as JSON can hold it: values with a spelling of their own as text."""
         found: dict[str, Any] = {"preset": self.preset}
         for group, entry in self._declared():
+            if not self.has(entry.name):
+                continue
             value = getattr(getattr(self, group), entry.name)
             spelled = value if value is None or not isinstance(entry.kind, Spelled) else str(value)
             found.setdefault(group, {})[entry.name] = spelled

@@ -28,7 +28,7 @@ import codec.encoding.pipeline
 from cli import main
 from codec import quality, video
 from codec.decoding.reader import NervReader
-from codec.settings import GROUPS, PRESETS, Settings
+from codec.settings import GROUPS, MODELS, PRESETS, Settings
 from codec.specs import Output, PositionalSpec, parse_schedule
 from tests.samples import Encoded, full_disk, moving_frames, write_images, write_video
 from tests.tiny_clip import TinyClip
@@ -36,7 +36,7 @@ from tests.tiny_clip import TinyClip
 ROOT = Path(__file__).resolve().parents[1]
 CLIPS = ROOT.parent / "shared" / "clips"
 DATA = ROOT / "tests" / "data"
-SMALL = ("--epochs", 1, "--fc-dim", 6, "--clip", "off", "--device", "cpu")
+SMALL = ("--preset", "grid", "--epochs", 1, "--fc-dim", 6, "--clip", "off", "--device", "cpu")
 
 
 def run(*words: object, code: int = 0) -> Result:
@@ -137,6 +137,12 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
     ("--clip", "off", "teacher.clip", "off"),
     ("--clip-model", "ViT-L-14", "teacher.clip_model", "ViT-L-14"),
     ("--clip-pretrained", "weights.pt", "teacher.clip_pretrained", "weights.pt"),
+    ("--anchor", "8_16", "model.anchor", (8, 16)),
+    ("--keyint", "33", "model.keyint", 33),
+    ("--motion-steps", "0", "model.motion_steps", 0),
+    ("--base", "base-2.safetensors", "model.base", "base-2.safetensors"),
+    ("--quality", "31.5", "rate.quality", 31.5),
+    ("--psnr", "36", "rate.psnr", 36.0),
     ("--prune", "0.15", "rate.prune", 0.15),
     ("--bpp", "0.07", "rate.bpp", 0.07),
     ("--size", "300k", "rate.size", 300_000),
@@ -148,7 +154,8 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
 
 
 def test_every_setting_is_an_option_of_encode() -> None:
-    settings = {entry.name for group in GROUPS for entry in fields(getattr(Settings(), group))}
+    groups = [type(getattr(Settings(), group)) for group in GROUPS if group != "model"]
+    settings = {entry.name for group in (*groups, *MODELS) for entry in fields(group)}
     options = {parameter.name for parameter in cli.encode.params}
     assert settings <= options
     others = {"source", "output", "preset", "device", "resume", "force", "report", "as_json", "quiet", "fps", "log_dir"}
@@ -160,8 +167,9 @@ def test_every_option_is_its_setting_with_hyphens_or_underscores(
     asked: Callable[..., Any], name: str, text: str, where: str, value: Any
 ) -> None:
     group, field = where.split(".")
+    preset = next(name for name, preset in PRESETS.items() if preset.has(field))
     for spelling in (name, "--" + name[2:].replace("-", "_")):
-        chosen, _ = asked(spelling, text)
+        chosen, _ = asked("--preset", preset, spelling, text)
         assert getattr(getattr(chosen, group), field) == value
 
 
@@ -207,7 +215,9 @@ PUBLISHED = (
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_encodes(preset: str, frames_dir: Path, tmp_path: Path) -> None:
-    small = ("--epochs", 1, "--clip", "off", "--device", "cpu", "--crop-list", -1, "--size", "20k", "--fc-hw", "auto")
+    small: tuple[object, ...] = ("--clip", "off", "--device", "cpu", "--crop-list", -1)
+    if PRESETS[preset].has("epochs"):
+        small += ("--epochs", 1, "--size", "20k", "--fc-hw", "auto")
     result = run("encode", frames_dir, "-o", tmp_path / "v.nerv", "--preset", preset, *small)
     assert result.stdout.startswith(f"{tmp_path / 'v.nerv'}: ")
     assert json.loads(run("verify", tmp_path / "v.nerv", "--json").stdout)["frames"] == 6
@@ -244,7 +254,7 @@ def test_results_on_stdout_and_progress_on_stderr(frames_dir: Path, tmp_path: Pa
 
 
 def test_quiet_leaves_warnings(frames_dir: Path, tmp_path: Path) -> None:
-    words = ("--size", 50, "--epochs", 1, "--clip", "off", "--device", "cpu")
+    words = ("--preset", "grid", "--size", 50, "--epochs", 1, "--clip", "off", "--device", "cpu")
     result = run("encode", frames_dir, "-o", tmp_path / "v.nerv", "--quiet", *words)
     assert result.stdout == ""
     early, late = result.stderr.splitlines()
@@ -361,7 +371,10 @@ AT_STEP_9 = (
     "plain = fit.Trainer.train_step; "
     "fit.Trainer.train_step = lambda self: (plain(self), self.step == 9 and os.kill(os.getpid(), signal.{name}))"
 )
-INTERRUPTIBLE = ("--epochs", 3, "--batch-size", 8, "--fc-dim", 6, "--prune", 0.2, "--clip", "off", "--device", "cpu")
+INTERRUPTIBLE = (
+    "--preset", "grid", "--epochs", 3, "--batch-size", 8, "--fc-dim", 6, "--prune", 0.2, "--clip", "off",
+    "--device", "cpu",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -514,22 +527,41 @@ WRONG_USAGE: list[tuple[tuple[object, ...], str]] = [
         ("in.mp4", "-o", "v.nerv", "--bpp", 0.1, "--size", "3k"),
         "bpp and size all set the file's size: give one of them",
     ),
-    (("in.mp4", "-o", "v.nerv", "--size", "3k", "--fc-dim", 9), "size and fc_dim all set the file's size"),
-    (("in.mp4", "-o", "v.nerv", "--epochs", 3, "--minutes", 1), "epochs and minutes both set how long training takes"),
-    (("in.mp4", "-o", "v.nerv", "--fc-hw", "3_4"), "fc_hw sizes the stem of a pe embedding"),
-    (("in.mp4", "-o", "v.nerv", "--dec-strds", "2 2", "--num-blks", "1_1_1_1"), "num_blks names 3 decoder stages"),
+    (
+        ("in.mp4", "-o", "v.nerv", "--preset", "grid", "--size", "3k", "--fc-dim", 9),
+        "size and fc_dim all set the file's size",
+    ),
+    (
+        ("in.mp4", "-o", "v.nerv", "--preset", "grid", "--epochs", 3, "--minutes", 1),
+        "epochs and minutes both set how long training takes",
+    ),
+    (("in.mp4", "-o", "v.nerv", "--preset", "grid", "--fc-hw", "3_4"), "fc_hw sizes the stem of a pe embedding"),
+    (
+        ("in.mp4", "-o", "v.nerv", "--preset", "grid", "--dec-strds", "2 2", "--num-blks", "1_1_1_1"),
+        "num_blks names 3 decoder stages",
+    ),
     (("in.mp4", "-o", "v.nerv", "--data-split", "3_2_1"), "data_split 3_2_1 must rise"),
-    (("in.mp4", "-o", "v.nerv", "--epochs", 0), "epochs 0 is out of range: from 1"),
+    (
+        ("in.mp4", "-o", "v.nerv", "--epochs", 3),
+        "epochs is no setting of preset medium, whose network is of another kind: it is one of --preset grid, hnerv",
+    ),
+    (
+        ("in.mp4", "-o", "v.nerv", "--preset", "grid", "--quality", 3),
+        "quality is no setting of preset grid, whose network is of another kind: it is one of --preset fast, medium",
+    ),
+    (("in.mp4", "-o", "v.nerv", "--quality", 3, "--psnr", 33), "quality and psnr all set the file's size"),
+    (("in.mp4", "-o", "v.nerv", "--anchor", 6), "anchor 6: give powers of two"),
+    (("in.mp4", "-o", "v.nerv", "--preset", "grid", "--epochs", 0), "epochs 0 is out of range: from 1"),
     (("in.mp4", "-o", "v.nerv", "--epochs", "many"), "'many' is not a whole number"),
-    (("in.mp4", "-o", "v.nerv", "--loss", "L7"), "loss 'L7' is unknown: choose from L1, L2, SSIM"),
+    (("in.mp4", "-o", "v.nerv", "--preset", "grid", "--loss", "L7"), "loss 'L7' is unknown: choose from L1, L2, SSIM"),
     (("in.mp4", "-o", "v.nerv", "--preset", "best"), "'best' is not one of 'fast', 'medium', 'slow'"),
     (("in.mp4", "-o", "v.nerv", "--grid", "2"), "'2' is not 2 whole numbers"),
     (("in.mp4", "-o", "v.nerv", "--grid", "2.5x4"), "is not a list of whole numbers"),
     (
-        ("in.mp4", "-o", "v.nerv", "--conv-type", "conv"),
+        ("in.mp4", "-o", "v.nerv", "--preset", "grid", "--conv-type", "conv"),
         "is not 2 names, such as 'convnext pshuffel'",
     ),
-    (("in.mp4", "-o", "v.nerv", "--num-blks", "1"), "is not 2 or more whole numbers such as 1_1"),
+    (("in.mp4", "-o", "v.nerv", "--preset", "grid", "--num-blks", "1"), "is not 2 or more whole numbers such as 1_1"),
     (("in.mp4", "-o", "v.nerv", "--size", "big"), "is not a size such as 300k"),
     (("in.mp4", "-o", "v.nerv", "--fps", "0"), "'0' is not a rate such as 30 or 30000/1001"),
     (("in.mp4", "-o", "v.nerv", "--fps", "1/0"), "is not a rate"),
@@ -764,7 +796,15 @@ def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, command: tuple[
 def test_help_of_encode_is_in_groups_and_names_every_option() -> None:
     shown = run("encode", "--help").stdout
     headings = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Options:", "Source:", "Rate:", "Training:", "Network:", "Teacher:"]
+    assert headings == [
+        "Options:",
+        "Source:",
+        "Rate:",
+        "Training:",
+        "Network:",
+        "Prediction (fast, medium, slow):",
+        "Teacher:",
+    ]
     for name, _, _, _ in OPTIONS:
         assert f"{name} " in shown or f"{name}," in shown
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from codec.kinds import KINDS
 from tests.layers import DRAWN, ROOT, drawing, imports, modules, wing
 
 OURS = ("nvcodec", "cli", "benchmarks", "codec", "bitstream", "tests")
@@ -39,8 +40,8 @@ DECODING = (
     "codec.decoding.reader",
     "codec.decoding.info",
     "codec.decoding.verify",
-    "codec.network.dual_head",
     "codec.video",
+    *(kind.network for kind in KINDS),
 )
 FITTING = {"training", "encoding", "features", "base"}
 TEACHING = {"open_clip", "torchvision", "timm", "huggingface_hub"}

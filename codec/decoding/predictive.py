@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -48,6 +49,14 @@ def stored_values(spec: PredictiveSpec, geometry: Geometry) -> int:
     return spec.values_of_a_frame(geometry)
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A decoded frame."""
+
+    frame: Tensor  # uint8 [3, H, W]
+    pooled: Tensor | None  # float32 [patches, C], what a CLIP head sees of it; None without one
+
+
 class PredictiveDecoder:
     """The frames of one segment. See `codec.network.interface.Network`."""
 
@@ -64,8 +73,7 @@ class PredictiveDecoder:
         self._head = None if head is None else head.to(device)
         self._geometry, self._device = geometry, device
         self._place_of = {frame.number: place for place, frame in enumerate(segment.coded)}
-        self._shown: OrderedDict[int, Tensor] = OrderedDict()  # uint8 [3, H, W], by number
-        self._features: dict[int, Tensor] = {}  # [patches, C] of the frames asked for
+        self._shown: OrderedDict[int, Shown] = OrderedDict()  # by number
 
     @property
     def geometry(self) -> Geometry:
@@ -79,7 +87,7 @@ class PredictiveDecoder:
     def frames(self, t: Tensor) -> Tensor:
         """Frame numbers int64 [B] -> uint8 [B, height, width, 3]."""
         found = self._decoded(t.tolist())
-        return torch.stack([found[n] for n in t.tolist()]).permute(0, 2, 3, 1)
+        return torch.stack([shown.frame for shown in found]).permute(0, 2, 3, 1)
 
     def patch(self, t: Tensor, row: int, column: int) -> Tensor:
         """One patch of frames int64 [B] -> uint8 [B, h, w, 3], real pixels only; their whole chains are decoded."""
@@ -91,20 +99,14 @@ class PredictiveDecoder:
         """Frame numbers int64 [B] -> float32 [B, patches, D], of unit length. ValueError where it has none."""
         if self._head is None:
             raise ValueError("this segment holds no features")
-        pooled = []
-        for n in t.tolist():
-            if n not in self._features:
-                self._shown.pop(n, None)
-                self._decoded([n], pool=True)
-            pooled.append(self._features.pop(n))
+        pooled = [shown.pooled for shown in self._decoded(t.tolist()) if shown.pooled is not None]
         return self._head(torch.stack(pooled))
 
-    def _decoded(self, numbers: Sequence[int], pool: bool = False) -> dict[int, Tensor]:
-        """The frames asked for, uint8 [3, H, W] each, with whatever of their chains is not at hand decoded first."""
+    def _decoded(self, numbers: Sequence[int]) -> list[Shown]:
+        """The frames asked for, with whatever of their chains is not at hand decoded first."""
         table = self._segment.coded
-        wanted = {n: self._shown[n] for n in numbers if n in self._shown}
         missing: set[int] = set()
-        waiting = [n for n in numbers if n not in wanted]
+        waiting = list(numbers)
         while waiting:
             n = waiting.pop()
             if n not in missing and n not in self._shown:
@@ -120,17 +122,15 @@ class PredictiveDecoder:
         have = dict(self._shown)
         for (_, count), group in sorted(groups.items()):
             for first in range(0, len(group), TOGETHER):
-                have |= self._batch(group[first : first + TOGETHER], count, have, pool and first == 0)
-        for n in numbers:
-            wanted.setdefault(n, have[n])
+                have |= self._batch(group[first : first + TOGETHER], count, have)
         for n in (*missing, *numbers):
             self._shown[n] = have[n]
             self._shown.move_to_end(n)
         while len(self._shown) > FRAMES_KEPT:
             self._shown.popitem(last=False)
-        return wanted
+        return [have[n] for n in numbers]
 
-    def _batch(self, numbers: list[int], references: int, have: dict[int, Tensor], pool: bool) -> dict[int, Tensor]:
+    def _batch(self, numbers: list[int], references: int, have: dict[int, Shown]) -> dict[int, Shown]:
         """Frames of the same number of references, all of them at hand."""
         height, width = self._geometry.height, self._geometry.width
         coded = [self._segment.record(self._place_of[n]) for n in numbers]
@@ -138,13 +138,12 @@ class PredictiveDecoder:
         quality = torch.tensor([float(frame.quality) for frame in coded], device=self._device)
         shown = motion = None
         if references:
-            shown = torch.stack([torch.stack([have[r] for r in frame.references]) for frame in coded])
+            shown = torch.stack([torch.stack([have[r].frame for r in frame.references]) for frame in coded])
             motion = torch.stack([torch.from_numpy(s.motion) for s in symbols]).to(self._device)
         prediction = predict(self._network, shown, motion, len(numbers), height, width)
         frames, trunk = reconstruct(self._network, symbols, prediction, quality, bool(references), height, width)
-        if self._head is not None:
-            self._features |= dict(zip(numbers, self._head.pool(trunk, self._geometry), strict=True))
-        return dict(zip(numbers, frames, strict=True))
+        pooled = [None] * len(numbers) if self._head is None else self._head.pool(trunk, self._geometry)
+        return {n: Shown(frame, own) for n, frame, own in zip(numbers, frames, pooled, strict=True)}
 
     def _parsed(self, frame: CodedFrame) -> Symbols:
         height, width = self._geometry.height, self._geometry.width

@@ -1,12 +1,22 @@
 """Settings: the family's strings, presets and what is given over them, values out of range, contradictions."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 import pytest
 
-from codec.settings import PRESETS, ModelSettings, RateSettings, Settings, SourceSettings
+from codec.settings import (
+    MODELS,
+    PRESETS,
+    SIZE_SETTINGS,
+    ModelSettings,
+    RateSettings,
+    Settings,
+    SourceSettings,
+    TeacherSettings,
+    TrainSettings,
+)
 from codec.specs import LatentSpec, Output, parse_embed, parse_schedule
 
 
@@ -29,7 +39,7 @@ def test_the_hnerv_preset_is_hnerv_as_published() -> None:
 
 
 def test_what_is_given_replaces_the_presets_alone() -> None:
-    preset = PRESETS["medium"]
+    preset = PRESETS["grid"]
     changed = preset.override(epochs=3, grid=(1, 1), act="relu", clip="off", lr=None)
     assert (changed.train.epochs, changed.source.grid, changed.model.act, changed.teacher.clip) == (
         3,
@@ -44,11 +54,44 @@ def test_what_is_given_replaces_the_presets_alone() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize(("setting", "value"), [("bpp", 0.3), ("size", 5000), ("fc_dim", 24)])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("quality", 30.0), ("psnr", 33.0), ("bpp", 0.3), ("size", 5000), ("fc_dim", 24)]
+)
 def test_a_size_that_is_given_takes_the_place_of_the_presets(name: str, setting: str, value: float) -> None:
-    changed = PRESETS[name].override(**{setting: value})
-    sizes = {"bpp": changed.rate.bpp, "size": changed.rate.size, "fc_dim": changed.model.fc_dim}
-    assert sizes == {"bpp": None, "size": None, "fc_dim": None} | {setting: value}
+    preset = PRESETS[name]
+    if not preset.has(setting):
+        with pytest.raises(ValueError, match=f"^{setting} is no setting of preset {name}, "):
+            preset.override(**{setting: value})
+        return
+    changed = preset.override(**{setting: value})
+    sizes = vars(changed.rate) | vars(changed.model)
+    assert {s: sizes[s] for s in SIZE_SETTINGS if sizes.get(s) is not None} == {setting: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "presets"),
+    [
+        ("medium", {"epochs": 3}, "grid, hnerv, reference"),
+        ("fast", {"minutes": 1.0}, "grid, hnerv, reference"),
+        ("slow", {"qat_at": 1.0}, "grid, hnerv, reference"),
+        ("medium", {"embed": "pe_1.25_80"}, "grid, hnerv, reference"),
+        ("grid", {"quality": 30.0}, "fast, medium, slow"),
+        ("hnerv", {"psnr": 30.0}, "fast, medium, slow"),
+        ("reference", {"keyint": 30}, "fast, medium, slow"),
+    ],
+)
+def test_what_another_kind_of_network_is_told_is_refused(name: str, setting: dict[str, Any], presets: str) -> None:
+    """It would change nothing, and whoever gives it thinks that it does."""
+    (label,) = setting
+    message = f"^{label} is no setting of preset {name}, whose network is of another kind: .* --preset {presets}$"
+    with pytest.raises(ValueError, match=message):
+        PRESETS[name].override(**setting)
+
+
+def test_every_setting_is_one_of_some_preset() -> None:
+    for group in (SourceSettings, RateSettings, TrainSettings, TeacherSettings, *MODELS):
+        for entry in fields(group):
+            assert any(preset.has(entry.name) for preset in PRESETS.values()), entry.name
 
 
 def test_an_empty_value_unsets_what_a_preset_has() -> None:
@@ -149,5 +192,6 @@ def test_what_is_spelled_gives_the_settings_back(name: str) -> None:
     spelled = json.loads(json.dumps(PRESETS[name].spelled()))
     assert spelled.pop("preset") == name
     given = {k: tuple(v) if isinstance(v, list) else v for group in spelled.values() for k, v in group.items()}
-    unset = {k: () for k, v in given.items() if v is None and k not in ("bpp", "size", "fc_dim", "minutes")}
-    assert replace(Settings().override(**given | unset), preset=name) == PRESETS[name]
+    unset = {k: () for k, v in given.items() if v is None and k not in (*SIZE_SETTINGS, "minutes")}
+    plain = Settings(name, model=type(PRESETS[name].model)())
+    assert plain.override(**given | unset) == PRESETS[name]

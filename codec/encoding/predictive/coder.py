@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,12 @@ class Try:
     anchor: int  # frames between anchors
     frames: list[Encoded]  # in coding order
     levels: dict[int, int]  # by frame number: 0 key frames, 1 anchors, 2.. between them
-    size: int  # bytes
+    weights: bytes  # of the CLIP head
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the segment."""
+        return len(write_frames(0, [e.coded for e in self.frames], self.weights))
 
     @property
     def psnr(self) -> float:
@@ -77,13 +83,7 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
     run = _Run(task, FrameEncoder(network, load_analysis(path), SearchSettings(model.motion_steps)), watcher)
     target = task.settings.rate
     best = search_quality(run.best, target.quality or QUALITY, task.target_bytes, target.psnr, warn)
-    weights = b""
-    if task.features is not None:
-        shown = sorted(best.frames, key=lambda e: e.coded.number)
-        pooled = torch.cat([ClipHead.pool(e.trunk[None], task.geometry) for e in shown])
-        features = torch.from_numpy(task.features)
-        weights = fit_head(pooled.clone(), features, model.clip_rank, target, task.settings.train.seed)
-    payload = write_frames(task.start, [e.coded for e in best.frames], weights)
+    payload = write_frames(task.start, [e.coded for e in best.frames], best.weights)
     return Coded(
         FrameSegment.of(payload, "the coded segment"),
         parameters=sum(p.numel() for p in network.parameters()),
@@ -125,7 +125,17 @@ class _Run:
             self.watcher.status(self._status(list(done.values())))
         frames = list(done.values())
         levels = {item.number: item.level for group in groups for item in group}
-        return Try(quality, anchor, frames, levels, len(write_frames(0, [e.coded for e in frames])))
+        return Try(quality, anchor, frames, levels, self._head(frames))
+
+    def _head(self, frames: Sequence[Encoded]) -> bytes:
+        """Weights of a CLIP head for what these frames show, coded; none where no features are wanted."""
+        task = self.task
+        if task.features is None:
+            return b""
+        shown = sorted(frames, key=lambda e: e.coded.number)
+        pooled = torch.cat([ClipHead.pool(e.trunk[None], task.geometry) for e in shown])
+        rank, seed = task.settings.model.clip_rank, task.settings.train.seed
+        return fit_head(pooled.clone(), torch.from_numpy(task.features), rank, task.settings.rate, seed)
 
     def _status(self, done: list[Encoded]) -> Status:
         part = len(done) / len(self.task.frames)

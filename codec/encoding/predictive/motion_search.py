@@ -140,14 +140,15 @@ def search(
 ) -> NDArray[np.int16]:
     """Motion [R, 2, rows, columns] of a frame to one or two references.
 
-    starts: for each reference, fields to begin from. ratio: see `code_motion`.
+    starts: for each reference, fields to begin from beside standing still and straight flow. ratio: see `code_motion`.
     """
     height, width = target.shape
     rows, columns = motion_size(height, width)
     vertical = interpolation(rows, height).numpy()  # [H, rows]
     horizontal = interpolation(columns, width).numpy()  # [W, columns]
+    still = np.zeros((2, rows, columns), np.float32)
     fields = [
-        _best(target, r, [np.zeros_like(own[0]), *own, _to_cells(_dis(target, r), target.shape)], lagrangian, settings)
+        _best(target, r, [still, *own, _to_cells(_dis(target, r), target.shape)], lagrangian, settings)
         for r, own in zip(references, starts, strict=True)
     ]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))

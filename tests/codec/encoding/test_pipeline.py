@@ -249,7 +249,7 @@ def test_a_size_that_is_missed_is_said(tmp_path: Path, source: Path) -> None:
 
 def test_of_a_size_that_nobody_asked_for_nothing_is_said(tmp_path: Path, source: Path) -> None:
     warnings: list[str] = []
-    report = encode(source, tmp_path / "v.nerv", PRESETS["medium"].override(epochs=1, clip="off"), warn=warnings.append)
+    report = encode(source, tmp_path / "v.nerv", PRESETS["grid"].override(epochs=1, clip="off"), warn=warnings.append)
     assert report["bytes"] > 0.04 * 7 * report["height"] * report["width"] / 8
     assert warnings == []
 
