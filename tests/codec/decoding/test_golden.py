@@ -23,7 +23,10 @@ from tests.tiny_clip import TinyClip
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden"
 # What each embedding's file was encoded with, and the SHA-256 of its integers and steps without and with a CLIP head.
 FILES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
-    "grid": ({"embed": "grid_3.4.1_4.8.3_2.16.9", "num_blks": (1, 2, 1), "dec_strds": (1, 2)}, ("8f74bf32034255ee", "9728e8ab1a1ccca3")),
+    "grid": (
+        {"embed": "grid_3.4.1_4.8.3_2.16.9", "num_blks": (1, 2, 1), "dec_strds": (1, 2)},
+        ("8f74bf32034255ee", "9728e8ab1a1ccca3"),
+    ),
     "pe": (
         {"embed": "pe_1.25_4", "fc_hw": (4, 5), "dec_strds": (2, 1), "conv_type": "convnext convnext", "head_strd": 2},
         ("9d29a2930e9c8f79", "022a25fcf4a6d6ad"),
@@ -42,11 +45,12 @@ def path_of(name: str, clip: bool) -> Path:
 
 @pytest.mark.parametrize(("name", "clip"), CASES)
 def test_files_of_this_version_stay_readable(
-    name: str, clip: bool, request: pytest.FixtureRequest, tiny_clip: TinyClip, tmp_path: Path
+    name: str, clip: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     changes, digests = FILES[name]
     path = path_of(name, clip)
     if request.config.getoption("--regenerate-golden"):
+        tiny_clip: TinyClip = request.getfixturevalue("tiny_clip")
         teacher = {"clip": "on", "clip_model": tiny_clip.model, "clip_pretrained": tiny_clip.pretrained}
         chosen = changes | {"fc_dim": 10, "epochs": 40, "grid": (2, 3), "lower_width": 6, "segment": 4, "clip_rank": 4}
         settings = PRESETS["fast"].override(**chosen | (teacher if clip else {"clip": "off"}))
