@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,9 +80,10 @@ class Ours:
                 features: np.ndarray = held["features"]
         return features.reshape(clip.frames, -1, features.shape[-1])
 
-    def claimed_psnr(self, stream: Path) -> float | None:
-        """From the encoder's own report."""
-        return float(json.loads(_report(stream).read_text(encoding="utf-8"))["psnr"])
+    def report(self, stream: Path) -> dict[str, Any]:
+        """The encoder's own report."""
+        found: dict[str, Any] = json.loads(_report(stream).read_text(encoding="utf-8"))
+        return found
 
     def _device(self) -> list[str]:
         return ["--device", self.device]
