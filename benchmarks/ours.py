@@ -18,7 +18,7 @@ from benchmarks.machine import ROOT
 
 PREFIX = "nvcodec-"  # of the names; what follows is the preset
 DEFAULT_BPP = (0.02, 0.04, 0.08, 0.16)
-_CLI = (sys.executable, "-m", "cli")
+_PROGRAM = (sys.executable, "-m", "nvcodec")
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Ours:
         # All of it, whatever the preset would cut or leave out.
         options += [f"--crop-list={clip.height}_{clip.width}", "--data-split=1_1_1"]
         report = ["--report", str(_report(stream)), "--force", "--quiet"]
-        return [*_CLI, "encode", str(clip.video), "-o", str(stream), "--preset", self.preset, *options, *report]
+        return [*_PROGRAM, "encode", str(clip.video), "-o", str(stream), "--preset", self.preset, *options, *report]
 
     def decode(self, stream: Path, first_only: bool = False) -> list[str]:
         limit = ["--frames", "0:1"] if first_only else []
-        return [*_CLI, "decode", str(stream), "-o", "-", *limit, *self._device(), "--quiet"]
+        return [*_PROGRAM, "decode", str(stream), "-o", "-", *limit, *self._device(), "--quiet"]
 
     def write_frames(self, stream: Path, clip: Clip, out: Path) -> int:
         process.run(self.decode(stream), stdout=out, cwd=ROOT)
@@ -75,7 +75,9 @@ class Ours:
             return None
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "features.npz"
-            process.run([*_CLI, "decode", str(stream), "--features", str(out), *self._device(), "--quiet"], cwd=ROOT)
+            process.run(
+                [*_PROGRAM, "decode", str(stream), "--features", str(out), *self._device(), "--quiet"], cwd=ROOT
+            )
             with np.load(out) as held:
                 features: np.ndarray = held["features"]
         return features.reshape(clip.frames, -1, features.shape[-1])
