@@ -25,7 +25,7 @@ PROGRAM = (
     "import torch; torch.set_num_threads(1); import codec.training.fit as fit; "
     f"fit.CHECKPOINT_SECONDS = {CHECKPOINT_SECONDS}; import nvcodec; nvcodec.main()"
 )
-ENCODE = ("--preset", "fast", "--epochs", "12", "--segment", "4", "--size", "12k", "--clip", "off", "--device", "cpu")
+ENCODE = ("--preset", "grid", "--epochs", "12", "--segment", "4", "--size", "12k", "--clip", "off", "--device", "cpu")
 
 
 def source(folder: Path) -> Path:

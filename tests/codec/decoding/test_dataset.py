@@ -148,7 +148,7 @@ def test_a_dataset_can_be_pickled_after_use(encoded: Encoded) -> None:
 def test_what_does_not_go_together_is_said_at_once(encoded: Encoded, tmp_path: Path) -> None:
     frames = write_images(tmp_path / "frames", moving_frames(3, 24, 40))
     other = tmp_path / "other.nerv"
-    encode(frames, other, PRESETS["fast"].override(fc_dim=6, epochs=1, clip="off"), device="cpu")
+    encode(frames, other, PRESETS["grid"].override(fc_dim=6, epochs=1, clip="off"), device="cpu")
     wrong: list[tuple[Any, dict[str, Any], str]] = [
         ([], {}, "no files"),
         (encoded.path, {"window": 0}, "window 0"),
