@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Hold back SIGINT, SIGTERM and SIGHUP inside the block; the value tells whether one came. A second one is not held back.
+    """Hold back SIGINT, SIGTERM and SIGHUP inside the block; the value tells whether one came. A second is not held.
 
     An interrupt in the middle of an optimiser step would leave a state that no uninterrupted training passes through.
     """
