@@ -5,12 +5,14 @@ SIGKILL leaves no time to tidy up. Whatever it hits, `--resume` must give the ve
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -61,20 +63,21 @@ def found_in(checkpoints: Path) -> str:
 
 
 def kills(times: int, seed: int, folder: Path) -> Iterator[tuple[float, str, bool]]:
-    """Seconds after which each was killed, what it left, and whether resuming gave the bytes of the whole one."""
+    """Processor seconds after which each was killed, what it left, and whether resuming gave the whole one's bytes.
+
+    Moments are counted in the encode's own processor time, which does not depend on what else the machine does.
+    """
     frames, whole = source(folder / "frames"), folder / "whole.nerv"
     process = start(frames, whole)
-    before = _moment_of(process, folder / "whole.nerv.ckpt")
+    beginning = _run(process, until=lambda spent: (folder / "whole.nerv.ckpt").exists())
+    end = _run(process, until=lambda spent: False)
     finish(process)
-    working = time.perf_counter() - before
     random = Random(seed)
     for number in range(times):
         output = folder / f"{number}.nerv"
-        process, started = start(frames, output), time.perf_counter()
-        if number % 4:  # the others may be killed while they start and scan
-            _moment_of(process, folder / f"{number}.nerv.ckpt")
-        time.sleep(random.uniform(0, working))
-        moment = time.perf_counter() - started
+        moment = random.uniform(beginning if number % 4 else 0, end)  # one of four while it starts, or wherever
+        process = start(frames, output)
+        _run(process, until=lambda spent, moment=moment: spent >= moment)  # type: ignore[misc]
         process.kill()
         process.communicate()
         left = "the file" if output.exists() else found_in(folder / f"{number}.nerv.ckpt")
@@ -85,11 +88,15 @@ def kills(times: int, seed: int, folder: Path) -> Iterator[tuple[float, str, boo
         output.unlink()
 
 
-def _moment_of(process: subprocess.Popen[bytes], path: Path) -> float:
-    """When a path appears, on the clock, or the process ends."""
-    while not path.exists() and process.poll() is None:
-        time.sleep(0.01)
-    return time.perf_counter()
+def _run(process: subprocess.Popen[bytes], until: Callable[[float], bool]) -> float:
+    """Let a process run until something holds of its processor seconds, or it ends; those seconds."""
+    spent = 0.0
+    while process.poll() is None and not until(spent):
+        time.sleep(0.005)
+        with suppress(OSError):  # it has just ended
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") or spent
+    return spent
 
 
 @click.command()

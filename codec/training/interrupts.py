@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Hold back SIGINT and SIGTERM inside the block; the value tells whether one came. A second one is not held back.
+    """Hold back SIGINT, SIGTERM and SIGHUP inside the block; the value tells whether one came. A second is not held.
 
     An interrupt in the middle of an optimiser step would leave a state that no uninterrupted training passes through.
     """
@@ -25,7 +25,8 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         came.set()
 
-    heard = (s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN)  # not under nohup
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = (s for s in signals if signal.getsignal(s) is not signal.SIG_IGN)  # not under nohup
     before = {s: signal.signal(s, note) for s in heard}
     try:
         yield came.is_set

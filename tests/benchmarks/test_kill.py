@@ -26,6 +26,7 @@ class Fake:
 
     number = 0
     returncode = 0
+    pid = 0
 
     def __init__(self, output: Path) -> None:
         Fake.number += 1

@@ -22,6 +22,7 @@ from codec.settings import PRESETS, Settings
 from codec.specs import Geometry
 from codec.training import fit as fitting
 from codec.training.fit import Trainer, encode_frames
+from codec.training.interrupts import deferred_interrupts
 from codec.training.task import Coded, SegmentTask, Status, Unwatched
 from tests.samples import moving_frames
 
@@ -166,6 +167,14 @@ def test_a_checkpoint_is_kept_while_training_runs(tmp_path: Path, monkeypatch: p
         train(settings(), watcher=Recorder(kill), state=state)
     assert [p.name for p in tmp_path.iterdir()] == [state.name]
     assert same(train(settings(), state=state), train(settings()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_an_interrupt_of_any_kind_waits_for_the_end_of_a_step(number: signal.Signals) -> None:
+    with deferred_interrupts() as came:
+        assert not came()
+        signal.raise_signal(number)
+        assert came()
 
 
 def test_a_second_interrupt_is_not_held_back() -> None:
