@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from rich.console import Console
 
+from benchmarks import others, report
 from benchmarks import rd as rd_run
-from benchmarks import report
 from benchmarks import table as readme_table
 from benchmarks.anchors import ANCHORS
 from benchmarks.machine import ROOT
 from benchmarks.ours import DEFAULT_BPP, DEFAULT_QUALITIES, PREFIX, Ours
 from benchmarks.process import CommandError
 from codec.errors import CodecError
+
+T = TypeVar("T")
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -40,6 +43,39 @@ def _crop(context: click.Context, option: click.Parameter, value: str | None) ->
     if not (height.isdigit() and width.isdigit()):
         raise click.BadParameter(f"{value!r} is not HEIGHT_WIDTH, such as 352_640")
     return int(height), int(width)
+
+
+_SHOW_OPTIONS = (
+    click.option(
+        "--curve",
+        "tables",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Points measured elsewhere, beside these: a .tsv or .csv of name, clip, bytes or bpp, psnr, ...",
+    ),
+    click.option("--reference", "references", multiple=True, metavar="CODEC", help="Compare all codecs with this one."),
+)
+
+
+def _show_options(command: T) -> T:
+    for add in reversed(_SHOW_OPTIONS):
+        command = add(command)  # type: ignore[type-var]
+    return command
+
+
+def _keep(tables: tuple[Path, ...], out: Path) -> None:
+    try:
+        for path in tables:
+            others.keep(path, out)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _report(folder: Path, references: tuple[str, ...]) -> None:
+    try:
+        click.echo(report.write(folder, references, lambda message: click.echo(f"warning: {message}", err=True)))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.group()
@@ -71,6 +107,7 @@ def main() -> None:
 @click.option("--clip-model", help="open_clip model: measure clip_sim as well.")
 @click.option("--clip-pretrained", help="Its weights, by name or path.")
 @click.option("--crop", callback=_crop, help="Centre crop of every clip, HEIGHT_WIDTH.")
+@_show_options
 def rd(
     clips: tuple[Path, ...],
     out: Path,
@@ -83,6 +120,8 @@ def rd(
     clip_model: str | None,
     clip_pretrained: str | None,
     crop: tuple[int, int] | None,
+    tables: tuple[Path, ...],
+    references: tuple[str, ...],
 ) -> None:
     """Measure rate and distortion of codecs on CLIPS. Points that stand under --out are not measured again."""
     if (clip_model is None) != (clip_pretrained is None):
@@ -92,6 +131,7 @@ def rd(
     if presets is None:
         presets = ("medium",) if codecs is None else ()
     names = [*(ANCHORS if codecs is None else codecs), *(PREFIX + preset for preset in presets)]
+    _keep(tables, out)
     teacher = (clip_model, clip_pretrained) if clip_model and clip_pretrained else None
     try:
         chosen = rd_run.choose(names, Ours("", points, minutes, device, teacher, qualities=qualities))
@@ -102,9 +142,20 @@ def rd(
         failed = rd_run.run(clips, chosen, out, Console(stderr=True), crop, teaching)
     except (CodecError, CommandError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(report.write(out))
+    _report(out, references)
     if failed:
         raise click.ClickException(f"{failed} points failed; their rows say why")
+
+
+@main.command(name="report")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_show_options
+def render(folder: Path, tables: tuple[Path, ...], references: tuple[str, ...]) -> None:
+    """Draw plots and page of the results in FOLDER again, without measuring."""
+    if not (folder / "rows.jsonl").exists():
+        raise click.ClickException(f"{folder} holds no results: there is no rows.jsonl in it")
+    _keep(tables, folder)
+    _report(folder, references)
 
 
 @main.command()

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,9 +82,9 @@ class Anchor:
         """None: these files hold no features."""
         return None
 
-    def claimed_psnr(self, stream: Path) -> float | None:
-        """None: these encoders measure planes, not RGB."""
-        return None
+    def report(self, stream: Path) -> dict[str, Any]:
+        """Nothing: what these encoders measure are planes, not RGB."""
+        return {}
 
     def _output(self, rate: tuple[str, ...]) -> list[str]:
         return ["-c:v", self.encoder, *self.options, *rate, *self.trim, "-f", self.muxer]

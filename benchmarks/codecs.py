@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,5 +50,9 @@ class Codec(Protocol):
     def features(self, stream: Path, clip: Clip) -> np.ndarray | None:
         """Features held by the file, float32 [T, patches, D]; None where it holds none."""
 
-    def claimed_psnr(self, stream: Path) -> float | None:
-        """What the encoder itself reported, in dB by the benchmark's definition; None where it reports none."""
+    def report(self, stream: Path) -> dict[str, Any]:
+        """What the encoder itself reported, {} where it reports nothing.
+
+        psnr: in dB by the benchmark's definition. epochs: how long it trained; settings.train.epochs: of how many.
+        bytes_by_X: bytes of the file by X, such as part or level.
+        """

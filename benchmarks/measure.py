@@ -25,7 +25,9 @@ from codec import quality
 Extract = Callable[[np.ndarray], np.ndarray]  # teacher: uint8 [T, H, W, 3] -> float32 [T, patches, D]
 
 CLAIM_TOLERANCE = 0.02  # dB between an encoder's own report and what is measured here
+_BY = "bytes_by_"  # of an encoder's report
 DECODE_RUNS = 3  # the median of them counts
+MOTION_FRAMES = 12  # of the moving side-by-side
 DECODE_ENOUGH = 6.0  # seconds after which no further run is started
 
 
@@ -59,6 +61,8 @@ def measure(codec: Codec, settings: str, clip: Clip, folder: Path, row: Row, ext
                 clip_sim_decoded=float(quality.cosine(extract(pictures), truth).mean()),
             )
         save_frame(frame_path(folder, row), pictures[clip.frames // 2])
+        save_motion(frame_path(folder, row), pictures)
+    said = codec.report(stream)
     return replace(
         row,
         bytes=size,
@@ -71,7 +75,10 @@ def measure(codec: Codec, settings: str, clip: Clip, folder: Path, row: Row, ext
         container=codec.container,
         encode_command=process.shown(encode_command),
         decode_command=process.shown(decode_command),
-        note="; ".join(filter(None, (codec.note, _doubt(codec.claimed_psnr(stream), psnr)))),
+        note="; ".join(filter(None, (codec.note, _doubt(said.get("psnr"), psnr)))),
+        epochs=said.get("epochs"),
+        epochs_wanted=said.get("settings", {}).get("train", {}).get("epochs"),
+        bytes_by={name.removeprefix(_BY): sizes for name, sizes in said.items() if name.startswith(_BY)} or None,
     )
 
 
@@ -145,6 +152,17 @@ def save_frame(path: Path, frame: np.ndarray) -> None:
     """frame: uint8 [H, W, 3]."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(frame)).save(path)
+
+
+def save_motion(frame: Path, pictures: np.ndarray) -> None:
+    """Frames around the middle one, uint8 [T, H, W, 3], as a moving picture beside `frame`, the middle one's file."""
+    start = max(0, len(pictures) // 2 - MOTION_FRAMES // 2)
+    shown = [Image.fromarray(np.asarray(picture)) for picture in pictures[start : start + MOTION_FRAMES]]
+    shown[0].save(motion_path(frame), save_all=True, append_images=shown[1:], quality=92, method=2)
+
+
+def motion_path(frame: Path) -> Path:
+    return frame.with_suffix(".webp")
 
 
 @contextmanager

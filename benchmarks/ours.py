@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from codec.settings import PRESETS, PredictiveSettings
 PREFIX = "nvcodec-"  # of the names; what follows is the preset
 DEFAULT_BPP = (0.02, 0.04, 0.08, 0.16)
 DEFAULT_QUALITIES = (28.0, 36.0, 44.0, 52.0)
-_CLI = (sys.executable, "-m", "cli")
+_PROGRAM = (sys.executable, "-m", "nvcodec")
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Ours:
         # All of it, whatever the preset would cut or leave out.
         options += [f"--crop-list={clip.height}_{clip.width}", "--data-split=1_1_1"]
         report = ["--report", str(_report(stream)), "--force", "--quiet"]
-        return [*_CLI, "encode", str(clip.video), "-o", str(stream), "--preset", self.preset, *options, *report]
+        return [*_PROGRAM, "encode", str(clip.video), "-o", str(stream), "--preset", self.preset, *options, *report]
 
     def decode(self, stream: Path, first_only: bool = False) -> list[str]:
         limit = ["--frames", "0:1"] if first_only else []
-        return [*_CLI, "decode", str(stream), "-o", "-", *limit, *self._device(), "--quiet"]
+        return [*_PROGRAM, "decode", str(stream), "-o", "-", *limit, *self._device(), "--quiet"]
 
     def write_frames(self, stream: Path, clip: Clip, out: Path) -> int:
         process.run(self.decode(stream), stdout=out, cwd=ROOT)
@@ -79,14 +80,17 @@ class Ours:
             return None
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "features.npz"
-            process.run([*_CLI, "decode", str(stream), "--features", str(out), *self._device(), "--quiet"], cwd=ROOT)
+            process.run(
+                [*_PROGRAM, "decode", str(stream), "--features", str(out), *self._device(), "--quiet"], cwd=ROOT
+            )
             with np.load(out) as held:
                 features: np.ndarray = held["features"]
         return features.reshape(clip.frames, -1, features.shape[-1])
 
-    def claimed_psnr(self, stream: Path) -> float | None:
-        """From the encoder's own report."""
-        return float(json.loads(_report(stream).read_text(encoding="utf-8"))["psnr"])
+    def report(self, stream: Path) -> dict[str, Any]:
+        """The encoder's own report."""
+        found: dict[str, Any] = json.loads(_report(stream).read_text(encoding="utf-8"))
+        return found
 
     def _device(self) -> list[str]:
         return ["--device", self.device]

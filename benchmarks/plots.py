@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.ours import PREFIX
-from benchmarks.summary import HNERV, X265, Curve, Score, is_ours, label, median_of
+from benchmarks.summary import HNERV, Curve, is_ours, label, mean_curves, median_of, scores
 
 # After Okabe and Ito, 2008: told apart with any colour vision. Each codec has the same colour in every plot.
 _COLOURS = {
@@ -33,6 +33,7 @@ _COLOURS = {
     PREFIX + "slow": "#7F2704",
     PREFIX + "reference": "#B09C00",
 }
+_OTHERS = ("#882255", "#44AA99", "#332288", "#666666")  # after Tol, 2018
 _MS_SSIM_TICKS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 _STYLE: Any = {
     "font.size": 11,
@@ -66,8 +67,17 @@ METRICS = (
 
 def rd(curves: dict[str, Curve], metric: Metric, stem: Path) -> Path | None:
     """One clip: bpp against one metric, every codec. Returns the SVG, or None where no row has that metric."""
-    drawn = {codec: curve.points(metric.field) for codec, curve in curves.items()}
-    drawn = {codec: points for codec, points in drawn.items() if points}
+    drawn = {codec: curve.even_points(metric.field) for codec, curve in curves.items()}
+    return _curves({codec: points for codec, points in drawn.items() if points}, metric, stem, marker="o")
+
+
+def mean_rd(by_clip: dict[str, dict[str, Curve]], metric: Metric, stem: Path) -> Path | None:
+    """The mean over clips of every codec's curve. Returns the SVG, or None where there is no such curve."""
+    return _curves(mean_curves(by_clip, metric.field), metric, stem, marker="")
+
+
+def _curves(drawn: dict[str, list[tuple[float, float]]], metric: Metric, stem: Path, marker: str) -> Path | None:
+    """drawn: codec -> (bpp, quality as `Curve.even_points` gives it)."""
     if not drawn:
         return None
     with plt.rc_context(_STYLE):
@@ -77,10 +87,9 @@ def rd(curves: dict[str, Curve], metric: Metric, stem: Path) -> Path | None:
         axes.set_ylabel(metric.title)
         ends = []
         for codec, points in drawn.items():
-            bpp, values = zip(*points, strict=True)
-            shown = _as_decibel(values) if metric.field == "ms_ssim" else values
+            bpp, shown = zip(*points, strict=True)
             width = 2.4 if is_ours(codec) else 1.5
-            axes.plot(bpp, shown, marker="o", markersize=2 + width, linewidth=width, color=_colour(codec))
+            axes.plot(bpp, shown, marker=marker, markersize=2 + width, linewidth=width, color=_colour(codec))
             ends.append((bpp[-1], shown[-1], codec))
         if metric.field == "ms_ssim":
             axes.yaxis.set_major_locator(FixedLocator(_as_decibel(_MS_SSIM_TICKS)))
@@ -91,11 +100,11 @@ def rd(curves: dict[str, Curve], metric: Metric, stem: Path) -> Path | None:
         return _save(figure, stem)
 
 
-def time_against_rate(scores: Sequence[Score], by_clip: dict[str, dict[str, Curve]], stem: Path) -> Path | None:
-    """Encode seconds a frame against BD-rate to x265 veryslow: down and left is better."""
-    found = {score.codec: score.rate for score in scores}
+def time_against_rate(by_clip: dict[str, dict[str, Curve]], reference: str, stem: Path) -> Path | None:
+    """Encode seconds a frame against BD-rate to the reference: down and left is better."""
+    found = {score.codec: score.rate for score in scores(by_clip, reference)}
     places = []
-    for codec, rate in [(X265, 0.0), *found.items()]:
+    for codec, rate in [(reference, 0.0), *found.items()]:
         seconds = median_of(by_clip, codec, lambda row: row.encode_seconds_per_frame)
         if rate is not None and seconds:
             places.append((seconds, rate, codec))
@@ -106,7 +115,7 @@ def time_against_rate(scores: Sequence[Score], by_clip: dict[str, dict[str, Curv
         axes.set_xscale("log")
         axes.axhline(0, color="#bbbbbb", linewidth=1)
         axes.set_xlabel("encoding, seconds a frame (median, log scale)")
-        axes.set_ylabel(f"mean BD-rate to {label(X265)} (%)")
+        axes.set_ylabel(f"mean BD-rate to {label(reference)} (%)")
         for seconds, rate, codec in places:
             axes.plot(seconds, rate, "o", markersize=9, color=_colour(codec))
         _log_ticks(axes.xaxis)
@@ -137,7 +146,8 @@ def decode_speed(by_clip: dict[str, dict[str, Curve]], codecs: Sequence[str], st
 
 
 def _colour(codec: str) -> str:
-    return _COLOURS.get(codec, "#666666")
+    """Its own for each codec that is known; for those of others one of a few, by name."""
+    return _COLOURS.get(codec) or _OTHERS[sum(codec.encode()) % len(_OTHERS)]
 
 
 def _as_decibel(values: Sequence[float]) -> list[float]:
@@ -189,7 +199,7 @@ def _log_ticks(axis: Axis) -> None:
 def _save(figure: Figure, stem: Path) -> Path:
     stem.parent.mkdir(parents=True, exist_ok=True)
     svg = stem.with_name(stem.name + ".svg")
-    figure.savefig(svg, bbox_inches="tight", metadata={"Date": None})
+    figure.savefig(svg, bbox_inches="tight", metadata={"Date": None}, transparent=True)  # a dark page inverts it
     figure.savefig(stem.with_name(stem.name + ".png"), bbox_inches="tight", dpi=150)
     plt.close(figure)
     return svg

@@ -14,7 +14,7 @@ from benchmarks import ffmpeg
 from benchmarks.anchors import ANCHORS
 from benchmarks.clips import Clip, prepare
 from benchmarks.codecs import Codec, UnavailableError
-from benchmarks.measure import Extract, blank, measure, save_frame, source_frame_path
+from benchmarks.measure import Extract, blank, measure, save_frame, save_motion, source_frame_path
 from benchmarks.ours import PREFIX, Ours
 from benchmarks.process import CommandError
 from benchmarks.rows import Row, RowFile
@@ -87,6 +87,7 @@ def run(
             except CommandError as error:
                 raise CommandError(f"{source} cannot be prepared: {error}") from error
             save_frame(source_frame_path(out, clip.name), clip.reference()[clip.frames // 2])
+            save_motion(source_frame_path(out, clip.name), clip.reference())
             for codec, settings in points:
                 progress.update(task, description=f"{clip.name}: {codec.name} {settings}")
                 row = blank(codec, settings, clip, versions[codec.name][0], teaching.name if teaching else None)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jinja2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
-from benchmarks import plots, rows
-from benchmarks.measure import frame_path, source_frame_path
+from benchmarks import others, plots, rows
+from benchmarks.measure import frame_path, motion_path, source_frame_path
 from benchmarks.rows import Row
 from benchmarks.summary import (
     REFERENCES,
-    X265,
     Curve,
     Score,
     budgets,
+    byte_kinds,
+    common,
     curves,
     figures,
     is_ours,
@@ -31,10 +32,14 @@ from benchmarks.summary import (
     number,
     order,
     scores,
+    training_note,
 )
 
 CROP = 160  # pixels a side, shown at twice the size
-_QUALITY = 88  # of WebP, for whole frames only; crops are lossless
+LIMIT = 5_000_000  # bytes of the page
+_QUALITIES = (88, 80, 70, 55, 40)  # of WebP: the best with which the page keeps to the limit
+_WIDTH = 640  # pixels: whole frames are no wider
+_MOTION_MS = 120  # milliseconds a frame: slow, so that artefacts can be followed
 
 
 @dataclass(frozen=True)
@@ -48,27 +53,64 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """The same frame of one clip from every codec."""
+
+    still: list[Picture] = field(default_factory=list)
+    at: str = ""  # where they are from, in words
+    moving: list[tuple[str, str]] = field(default_factory=list)  # (title, data URI)
+
+
+@dataclass(frozen=True)
 class Section:
     """What the page shows of one clip."""
 
     clip: str
     facts: str
     plots: list[tuple[str, str]]  # (title, data URI)
-    pictures: list[Picture]
-    pictures_at: str
+    found: Pictures
     curves: list[Curve]
+    byte_kinds: dict[str, list[str]]  # what bytes are told apart by -> the names there are
 
 
-def write(folder: Path) -> Path:
-    """Draw plots and write `folder`/report.html from `folder`/rows.jsonl. Returns the page."""
+@dataclass(frozen=True)
+class Compared:
+    """One codec against a reference, by each quality."""
+
+    psnr: Score
+    ms_ssim: Score
+    vmaf: Score
+
+
+def write(folder: Path, references: Sequence[str] = (), warn: Callable[[str], object] = print) -> Path:
+    """Draw plots and write `folder`/report.html from `folder`/rows.jsonl and the tables in `folder`/curves.
+
+    references: codecs that all are compared with, `REFERENCES` if none. warn: is told of each point of a table that
+    cannot be shown. Returns the page. Raises ValueError for rows or tables that cannot be read, and for a
+    reference that was not measured.
+    """
     measured = rows.load(folder)
     good = rows.latest(measured)
+    given, problems = others.rows_of(others.under(folder), good)
+    for problem in problems:
+        warn(f"not shown: {problem}")
+    good += given
     by_clip = curves(good)
-    by_reference = {reference: scores(by_clip, reference) for reference in REFERENCES}
     names = order([row.codec for row in good])
+    if unknown := [reference for reference in references if reference not in names]:
+        raise ValueError(f"no codec {unknown[0]} was measured in {folder}; there are {', '.join(names) or 'none'}")
+    compared = {reference: _compared(by_clip, reference) for reference in references or REFERENCES}
+    first = next(iter(compared))
     drawn = [
-        ("Encoding time against BD-rate", plots.time_against_rate(by_reference[X265], by_clip, folder / "plots/time")),
+        (
+            f"Encoding time against BD-rate to {label(first)}",
+            plots.time_against_rate(by_clip, first, folder / "plots/time"),
+        ),
         ("Decoding speed", plots.decode_speed(by_clip, names, folder / "plots/decode")),
+    ]
+    means = [
+        (metric.title, plots.mean_rd(by_clip, metric, folder / f"plots/mean-{metric.field}"))
+        for metric in plots.METRICS
     ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -80,24 +122,39 @@ def write(folder: Path) -> Path:
     environment.filters["label"] = label
     environment.filters["score_note"] = _score_note
     environment.tests["ours"] = is_ours
-    page = environment.get_template("report.html.j2").render(
-        clips=list(by_clip),
-        budgets=budgets(by_clip),
-        by_reference={reference: found for reference, found in by_reference.items() if found},
-        losses=losses(by_clip),
-        have_ours=any(is_ours(name) for name in names),
-        plots=[(title, _svg(path)) for title, path in drawn if path],
-        sections=[_section(folder, clip, of) for clip, of in by_clip.items()],
-        codecs=[_Codec.of(name, by_clip) for name in names],
-        failures=rows.failures(measured),
-        machines=sorted({row.machine for row in good}),
-        crop=CROP,
-        figures=figures,
-        number=number,
-    )
-    out = folder / "report.html"
-    out.write_text(page, encoding="utf-8")
+    template = environment.get_template("report.html.j2")
+    out, sections = folder / "report.html", [_section(folder, clip, of) for clip, of in by_clip.items()]
+    for quality in _QUALITIES:
+        page = template.render(
+            clips=list(by_clip),
+            same_clips=list(common(by_clip)),
+            budgets=budgets(by_clip),
+            by_reference={reference: found for reference, found in compared.items() if found},
+            losses=losses(by_clip),
+            have_ours=any(is_ours(name) for name in names),
+            plots=[(title, _svg(path)) for title, path in drawn if path],
+            means=[(title, _svg(path)) for title, path in means if path],
+            sections=[
+                replace(section, found=_pictures(folder, by_clip[section.clip], first, quality)) for section in sections
+            ],
+            codecs=[_Codec.of(name, by_clip) for name in names],
+            failures=rows.failures(measured),
+            problems=problems,
+            machines=sorted({row.machine for row in good} - {""}),
+            crop=CROP,
+            figures=figures,
+            number=number,
+        )
+        out.write_text(page, encoding="utf-8")
+        if out.stat().st_size <= LIMIT:
+            return out
+    warn(f"{out} has {out.stat().st_size:,} bytes, over the {LIMIT:,} it should keep to: its tables and plots alone do")
     return out
+
+
+def _compared(by_clip: dict[str, dict[str, Curve]], reference: str) -> list[Compared]:
+    by_metric = [scores(by_clip, reference, metric) for metric in ("psnr", "ms_ssim", "vmaf")]
+    return [Compared(*found) for found in zip(*by_metric, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -105,6 +162,7 @@ class _Codec:
     """What a reader must know about one codec."""
 
     name: str
+    trained: str  # how much of its training it had, for a baseline
     versions: list[str]
     commits: list[str]
     containers: list[str]
@@ -120,6 +178,7 @@ class _Codec:
         mine = [row for of in by_clip.values() if name in of for row in of[name].rows]
         return cls(
             name=name,
+            trained=training_note(by_clip, name),
             versions=sorted({row.version for row in mine}),
             commits=sorted({row.commit for row in mine}),
             containers=sorted({row.container for row in mine}),
@@ -133,16 +192,16 @@ class _Codec:
 
 
 def _section(folder: Path, clip: str, of: dict[str, Curve]) -> Section:
+    """All but the pictures."""
     row = next(iter(of.values())).rows[0]
     drawn = [(metric.title, plots.rd(of, metric, folder / f"plots/{clip}-{metric.field}")) for metric in plots.METRICS]
-    pictures, at = _pictures(folder, clip, of)
     return Section(
         clip=clip,
         facts=f"{row.width}x{row.height}, {row.frames} frames",
         plots=[(title, _svg(path)) for title, path in drawn if path],
-        pictures=pictures,
-        pictures_at=at,
+        found=Pictures(),
         curves=list(of.values()),
+        byte_kinds=byte_kinds([row for curve in of.values() for row in curve.rows]),
     )
 
 
@@ -151,33 +210,55 @@ def near(of: dict[str, Curve], bpp: float) -> list[Row]:
     return [min(curve.rows, key=lambda row: abs(math.log((row.bpp or math.inf) / bpp))) for curve in of.values()]
 
 
-def _pictures(folder: Path, clip: str, of: dict[str, Curve]) -> tuple[list[Picture], str]:
+def _pictures(folder: Path, of: dict[str, Curve], reference: str, quality: int) -> Pictures:
     """The source and every codec at about the same bpp: the middle point of our first codec, else of the first."""
-    reference = source_frame_path(folder, clip)
-    if not reference.exists():
-        return [], ""
     lead = next(iter(of.values())).rows  # `order` puts ours first
+    source_path = source_frame_path(folder, lead[0].clip)
+    if not source_path.exists():
+        return Pictures()
     bpp = lead[(len(lead) - 1) // 2].bpp
     assert bpp is not None  # a good row has it
     shown = [(row, frame_path(folder, row)) for row in near(of, bpp)]
     shown = [(row, path) for row, path in shown if path.exists()]
-    source = _load(reference)
+    source = _load(source_path)
     frames = [_load(path) for _, path in shown]
     top, left = _worst_window(source, frames)
-    pictures = [_picture("source", "not coded", source, top, left)]
+    pictures = [_picture("source", "not coded", source, top, left, quality)]
     for (row, _), frame in zip(shown, frames, strict=True):
         caption = f"{row.bpp:.4f} bpp, {row.psnr:.2f} dB ({row.settings})"
-        pictures.append(_picture(label(row.codec), caption, frame, top, left))
-    return pictures, f"frame {lead[0].frames // 2}, each codec at its point nearest to {bpp:.4f} bpp"
+        pictures.append(_picture(label(row.codec), caption, frame, top, left, quality))
+    moving = [("source", source_path)]
+    for codec in dict.fromkeys([shown[0][0].codec if shown else reference, reference]):
+        moving += [(label(codec), path) for row, path in shown if row.codec == codec]
+    return Pictures(
+        pictures,
+        f"frame {lead[0].frames // 2}, each codec at its point nearest to {bpp:.4f} bpp",
+        [
+            (title, _moving(motion_path(path), top, left, quality))
+            for title, path in moving
+            if motion_path(path).exists()
+        ],
+    )
 
 
-def _picture(title: str, caption: str, frame: np.ndarray, top: int, left: int) -> Picture:
+def _picture(title: str, caption: str, frame: np.ndarray, top: int, left: int, quality: int) -> Picture:
+    whole = Image.fromarray(frame)
+    if whole.width > _WIDTH:
+        whole = whole.resize((_WIDTH, round(whole.height * _WIDTH / whole.width)))
     return Picture(
         title,
         caption,
-        frame=_uri(frame, quality=_QUALITY),
-        crop=_uri(frame[top : top + CROP, left : left + CROP], lossless=True),
+        frame=_uri([whole], quality=quality),
+        crop=_uri([Image.fromarray(frame[top : top + CROP, left : left + CROP])], quality=min(95, quality + 7)),
     )
+
+
+def _moving(path: Path, top: int, left: int, quality: int) -> str:
+    """The window of a moving picture, as an animation that goes round."""
+    with Image.open(path) as picture:
+        box = (left, top, min(left + CROP, picture.width), min(top + CROP, picture.height))
+        frames = [frame.convert("RGB").crop(box) for frame in ImageSequence.Iterator(picture)]
+    return _uri(frames, quality=quality, duration=_MOTION_MS, loop=0)
 
 
 def _worst_window(source: np.ndarray, frames: Sequence[np.ndarray]) -> tuple[int, int]:
@@ -197,9 +278,9 @@ def _load(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def _uri(frame: np.ndarray, **options: int) -> str:
+def _uri(frames: list[Image.Image], **options: int) -> str:
     file = io.BytesIO()
-    Image.fromarray(frame).save(file, "webp", **options)
+    frames[0].save(file, "webp", save_all=len(frames) > 1, append_images=frames[1:], **options)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

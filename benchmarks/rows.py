@@ -48,6 +48,9 @@ class Row:
     decode_seconds: float | None = None  # wall, whole process, frames thrown away
     decode_mib: float | None = None
     first_frame_seconds: float | None = None  # wall, whole process that decodes the first frame only
+    epochs: int | None = None  # trained, as the encoder reports
+    epochs_wanted: int | None = None  # by its preset, had the budget allowed
+    bytes_by: dict[str, dict[str, int]] | None = None  # {"part": {...}, ...}, as the encoder reports
     container: str = ""  # what `bytes` counts
     teacher: str | None = None
     encode_command: str = ""

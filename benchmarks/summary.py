@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmarks.anchors import ANCHORS
 from benchmarks.bdrate import Delta, delta
 from benchmarks.ours import PREFIX
@@ -32,6 +34,12 @@ class Curve:
         """(bpp, metric) of the rows that have it."""
         values = [(row.bpp, getattr(row, metric)) for row in self.rows]
         return [(bpp, value) for bpp, value in values if bpp is not None and value is not None]
+
+    def even_points(self, metric: str) -> list[tuple[float, float]]:
+        """The same, on a scale where equal steps look about equal: MS-SSIM as -10 log10(1 - x)."""
+        if metric != "ms_ssim":
+            return self.points(metric)
+        return [(bpp, -10 * math.log10(max(1 - value, 1e-6))) for bpp, value in self.points(metric)]
 
     def middle(self, get: Callable[[Row], float | None]) -> float | None:
         """Median over the points."""
@@ -63,6 +71,8 @@ def label(codec: str) -> str:
     """A codec's name for a reader."""
     if codec in ANCHORS:
         return ANCHORS[codec].label
+    if not codec.startswith(PREFIX):
+        return codec
     preset = codec.removeprefix(PREFIX)
     return {"hnerv": "HNeRV (in-house)", "reference": "patch HNeRV (reference)"}.get(preset, f"nvcodec {preset}")
 
@@ -73,11 +83,16 @@ def is_ours(codec: str) -> bool:
 
 
 def order(codecs: Sequence[str]) -> list[str]:
-    """Ours first, then the baselines, then the anchors as listed."""
-    anchors = list(ANCHORS)
+    """Ours first, then the baselines, then those of others by name, then the anchors as listed."""
     known = set(codecs)
     ours = sorted(codec for codec in known if is_ours(codec))
-    return [*ours, *(name for name in BASELINES if name in known), *(name for name in anchors if name in known)]
+    others = sorted(known - {*ours, *BASELINES, *ANCHORS})
+    return [
+        *ours,
+        *(name for name in BASELINES if name in known),
+        *others,
+        *(name for name in ANCHORS if name in known),
+    ]
 
 
 def curves(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
@@ -94,13 +109,62 @@ def curves(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
     }
 
 
-def scores(by_clip: dict[str, dict[str, Curve]], reference: str) -> list[Score]:
+def common(by_clip: dict[str, dict[str, Curve]]) -> dict[str, dict[str, Curve]]:
+    """The clips that every codec was measured on."""
+    codecs = {codec for of in by_clip.values() for codec in of}
+    return {clip: of for clip, of in by_clip.items() if set(of) == codecs}
+
+
+def mean_curves(
+    by_clip: dict[str, dict[str, Curve]], metric: str, count: int = 24
+) -> dict[str, list[tuple[float, float]]]:
+    """Codec -> (bpp, mean over the clips of the metric at that bpp), where the codec's curves of all clips reach.
+
+    Clips are the `common` ones. Between points: straight lines over log bpp. Codecs whose curves share no bpp: none.
+    """
+    shared = common(by_clip)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for codec in order([codec for of in shared.values() for codec in of]):
+        curves = [sorted(of[codec].even_points(metric)) for of in shared.values()]
+        if not all(curves):
+            continue
+        low, high = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+        if low >= high:
+            continue
+        bpp = np.geomspace(low, high, count)
+        values = [np.interp(np.log(bpp), np.log([b for b, _ in curve]), [v for _, v in curve]) for curve in curves]
+        found[codec] = list(zip(bpp.tolist(), np.mean(values, axis=0).tolist(), strict=True))
+    return found
+
+
+def training_note(by_clip: dict[str, dict[str, Curve]], codec: str) -> str:
+    """How many of its epochs a baseline of ours had, " (12 of 300 epochs)"; nothing for the others."""
+    if codec not in BASELINES:
+        return ""
+    had = median_of(by_clip, codec, lambda row: row.epochs)
+    wanted = median_of(by_clip, codec, lambda row: row.epochs_wanted)
+    if had is None or wanted is None:
+        return ""
+    return f" ({had:.0f} of its {wanted:.0f} epochs)"
+
+
+def byte_kinds(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """What bytes are told apart by -> the names there are, in the order of the reports: {"part": [...], ...}."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for kind, sizes in (row.bytes_by or {}).items():
+            names = found.setdefault(kind, [])
+            names += [name for name in sizes if name not in names]
+    return found
+
+
+def scores(by_clip: dict[str, dict[str, Curve]], reference: str, metric: str = "psnr") -> list[Score]:
     """Every codec but the reference itself, on the clips that have both."""
     codecs = order([codec for clip in by_clip.values() for codec in clip])
     found = []
     for codec in codecs:
         deltas = {
-            clip: delta(of[reference].points(), of[codec].points())
+            clip: delta(of[reference].even_points(metric), of[codec].even_points(metric))
             for clip, of in by_clip.items()
             if codec in of and reference in of
         }

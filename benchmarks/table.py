@@ -10,6 +10,7 @@ from benchmarks.summary import (
     REFERENCES,
     Score,
     budgets,
+    common,
     curves,
     figures,
     label,
@@ -18,6 +19,7 @@ from benchmarks.summary import (
     number,
     order,
     scores,
+    training_note,
 )
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -28,7 +30,9 @@ def render(folder: Path) -> str:
     good = rows.latest(rows.load(folder))
     if not good:
         raise ValueError(f"no results in {folder}: run `python -m benchmarks rd CLIP... --out {folder}` first")
-    by_clip = curves(good)
+    measured = curves(good)
+    by_clip = common(measured) or measured
+    good = [row for row in good if row.clip in by_clip]
     against = {reference: {score.codec: score for score in scores(by_clip, reference)} for reference in REFERENCES}
     references = [reference for reference in REFERENCES if against[reference]]
     head = [
@@ -44,12 +48,13 @@ def render(folder: Path) -> str:
             median_of(by_clip, codec, lambda row: row.encode_seconds_per_frame),
             median_of(by_clip, codec, lambda row: row.decode_fps),
         )
-        lines.append(_line([label(codec), *cells, *map(figures, speeds)]))
+        lines.append(_line([label(codec) + training_note(by_clip, codec), *cells, *map(figures, speeds)]))
     text = (
         f"BD-rate: bits for the same RGB PSNR, mean over clips; negative means fewer. In brackets the number of clips "
         f"where it exists, of those measured; {DASH}: none, the curves share no PSNR. "
-        "BD-PSNR: dB at the same bits. Speeds: median over all points. "
-        f"Clips: {', '.join(by_clip)}. {budgets(by_clip)} "
+        "BD-PSNR: dB at the same bits. Speeds: median over all points; encoding is the whole process, its start "
+        "included, decoding counts from the second frame on. "
+        f"Clips{', the same in every row' if common(measured) else ''}: {', '.join(by_clip)}. {budgets(by_clip)} "
         f"Measured on {'; '.join(sorted({row.machine for row in good}))}."
     )
     lost = losses(by_clip)

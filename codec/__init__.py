@@ -9,18 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from codec.decoding.dataset import NervDataset
     from codec.decoding.outputs import decode
-    from codec.decoding.reader import NervDataset, NervReader
+    from codec.decoding.reader import NervReader
     from codec.encoding.pipeline import encode
 
-__all__ = ["NervDataset", "NervReader", "decode", "encode"]
+__all__ = ["NervDataset", "NervReader", "decode", "encode", "register_imageio"]
 
 _HOMES = {
-    "NervDataset": "codec.decoding.reader",
+    "NervDataset": "codec.decoding.dataset",
     "NervReader": "codec.decoding.reader",
     "decode": "codec.decoding.outputs",
     "encode": "codec.encoding.pipeline",
 }
+
+
+def register_imageio() -> None:
+    """Let imageio read .nerv files, by index and one after another; needs the extra `nvcodec[imageio]`."""
+    from codec.decoding.imageio_plugin import register
+
+    register()
 
 
 def __getattr__(name: str) -> Any:

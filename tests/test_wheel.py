@@ -40,10 +40,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def test_wheel_holds_the_modules_and_the_format_but_no_tests(wheel: zipfile.ZipFile) -> None:
+def test_wheel_holds_the_modules_the_format_and_the_bases_but_no_tests(wheel: zipfile.ZipFile) -> None:
     names = {n for n in wheel.namelist() if ".dist-info/" not in n}
     sources = {p.relative_to(ROOT).as_posix() for top in ("codec", "bitstream") for p in (ROOT / top).rglob("*.py")}
-    assert names == sources | {"nvcodec.py", "cli.py", "bitstream/FORMAT.md"}
+    bases = {p.relative_to(ROOT).as_posix() for p in (ROOT / "codec/network/predictive/bases").iterdir()}
+    assert any(name.endswith("/base-1.safetensors") for name in bases)
+    assert names == sources | bases | {"nvcodec.py", "cli.py", "bitstream/FORMAT.md"}
 
 
 def test_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from bitstream import OPERATIONS_A_BYTE, FileReader, Header, Limits, MalformedChunk
 from codec.kinds import parse_architecture
@@ -111,17 +111,55 @@ class NervReader:
     def __len__(self) -> int:
         return self.header.frames
 
-    def __getitem__(self, key: int | slice) -> NDArray[np.uint8]:
-        """reader[t]: uint8 [H, W, 3]; reader[a:b]: uint8 [b - a, H, W, 3]. Raises IndexError past the end."""
-        if isinstance(key, slice):
-            chosen = range(len(self))[key]
-            h = self.header
-            out = np.empty((len(chosen), h.height, h.width, 3), np.uint8)
-            for place, frames in self._batches(chosen, lambda model, t: model.frames(t)):
-                out[place : place + len(frames)] = frames
-            return out
-        t = range(len(self))[key]
-        return self[t : t + 1][0]
+    def __repr__(self) -> str:
+        h = self.header
+        held = f"features of {h.teacher.model}" if h.teacher else "no features"
+        grid = f"{h.grid[0]}x{h.grid[1]}"
+        return (
+            f"<NervReader {self.name}: {h.frames} frames of {h.width}x{h.height}, {self.fps:.6g} frames/s, "
+            f"patches {grid}, {held}, on {self.device}>"
+        )
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, the average where the rate varies."""
+        return float(self.header.fps)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of all frames: T, H, W, 3."""
+        return (len(self), self.header.height, self.header.width, 3)
+
+    @property
+    def timestamps(self) -> NDArray[np.float64]:
+        """When each frame is shown, in seconds from the first: [T]."""
+        shown = self.presentation
+        return np.array([float(shown.seconds(t)) for t in range(len(self))])
+
+    def close(self) -> None:
+        """Let go of the networks in memory. No file is held open; what is read next loads its network again."""
+        self._network.cache_clear()
+
+    def __enter__(self) -> NervReader:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def __getitem__(self, key: int | slice | Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """reader[t]: uint8 [H, W, 3]; reader[a:b], reader[[a, b]]: [n, H, W, 3]. Raises IndexError past the end."""
+        if isinstance(key, int | np.integer):
+            return self[[int(key)]][0]
+        chosen = self._chosen(key)
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        for place, frames in self._batches(chosen, lambda model, t: model.frames(t)):
+            out[place : place + len(frames)] = frames
+        return out
+
+    def _chosen(self, key: slice | Sequence[int] | NDArray[np.integer[Any]]) -> Sequence[int]:
+        """Numbers of frames from 0, of a slice or of a list in which -1 is the last."""
+        whole = range(len(self))
+        return whole[key] if isinstance(key, slice) else [whole[t] for t in key]
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """Frames start..stop-1, as a slice, in batches uint8 [n, H, W, 3]; holds a batch and a segment at a time."""
@@ -133,21 +171,23 @@ class NervReader:
         t = range(len(self))[t]
         return next(self.patches(range(t, t + 1), row, column))[0]
 
-    def patches(self, chosen: range, row: int, column: int) -> Iterator[NDArray[np.uint8]]:
+    def patches(self, chosen: Sequence[int], row: int, column: int) -> Iterator[NDArray[np.uint8]]:
         """One patch of a run of frames, in batches uint8 [n, h, w, 3]. IndexError for one that is not there."""
         rows, columns = self.header.grid
         if not (0 <= row < rows and 0 <= column < columns):
             raise IndexError(f"patch {row},{column} is not on this file's grid of {rows} rows and {columns} columns")
         return (found for _, found in self._batches(chosen, lambda model, t: model.patch(t, row, column)))
 
-    def features(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        """CLIP features of frames start..stop-1: float32 [n, patches, D], of unit length; the RGB head does not run.
+    def features(
+        self, start: int = 0, stop: int | None = None, *, at: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        """CLIP features of frames start..stop-1, or of the frames `at`: float32 [n, patches, D], of unit length.
 
-        Raises ValueError where the file holds none.
+        The RGB head does not run. Raises ValueError where the file holds none.
         """
         if not self.spec.clip_dim:
             raise ValueError("this file holds no features: it was encoded without a CLIP head (--clip off)")
-        chosen = range(len(self))[start:stop]
+        chosen = self._chosen(slice(start, stop) if at is None else at)
         rows, columns = self.header.grid
         out = np.empty((len(chosen), rows * columns, self.spec.clip_dim), np.float32)
         for place, found in self._batches(chosen, lambda model, t: model.features(t)):
@@ -175,13 +215,13 @@ class NervReader:
         """(t, row, column) of every patch, in the order of `features`: float32 [frames, patches, 3], each in [0, 1]."""
         return coords(len(self), self.header.grid)
 
-    def _batches(self, chosen: range, run) -> Iterator[tuple[int, NDArray]]:  # type: ignore[no-untyped-def, type-arg]
+    def _batches(self, chosen: Sequence[int], run) -> Iterator[tuple[int, NDArray]]:  # type: ignore[no-untyped-def, type-arg]
         """(place of the first, results) for runs of `chosen` frames that one network answers together."""
         place = 0
         while place < len(chosen):
             number = self.file.number_of(chosen[place])
             entry = self.file.index[number]
-            batch = [t for t in chosen[place : place + self.batch] if entry.start <= t < entry.stop]
+            batch = list(takewhile(lambda t: entry.start <= t < entry.stop, chosen[place : place + self.batch]))  # noqa: B023
             with torch.inference_mode():
                 t = torch.tensor(batch, device=self.device) - entry.start
                 found = run(self.network(number), t).cpu().numpy()
@@ -196,33 +236,3 @@ def _describing() -> Iterator[None]:
         yield
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise MalformedChunk(f"the header describes no network: {error}") from error
-
-
-class NervDataset(Dataset[dict[str, torch.Tensor]]):
-    """A file as a torch dataset: item t = {"frame": uint8 [3, H, W], "t": int64, "features": float32 [patches, D]}.
-
-    `features` is there if the file holds them. Safe to share among data-loader workers: each opens the file anew.
-    """
-
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
-        self.path, self.device = path, device
-        self._reader: NervReader | None = None
-
-    @property
-    def reader(self) -> NervReader:
-        if self._reader is None:
-            self._reader = NervReader(self.path, self.device, batch=1)
-        return self._reader
-
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_reader": None}
-
-    def __len__(self) -> int:
-        return len(self.reader)
-
-    def __getitem__(self, t: int) -> dict[str, torch.Tensor]:
-        frame = torch.from_numpy(self.reader[t]).permute(2, 0, 1)
-        item = {"frame": frame, "t": torch.tensor(t)}
-        if self.reader.spec.clip_dim:
-            item["features"] = torch.from_numpy(self.reader.features(t, t + 1)[0])
-        return item

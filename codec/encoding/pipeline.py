@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from fractions import Fraction
+from numbers import Rational
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def encode(
     together.
     """
     settings.check()
+    if fps is not None and not (isinstance(fps, Rational) and 0 < fps <= 10**6):
+        raise ValueError(f"fps {fps!r} is not a rate: give a Fraction, such as Fraction(30000, 1001)")
     output, teacher = Path(output), settings.teacher
     written = [path for path in (output, report) if path is not None]
     read: list[str | Path] = [*video.files(source), teacher.clip_model, teacher.clip_pretrained]

@@ -202,10 +202,13 @@ def _moments(reader: Searched, scores: NDArray[np.float32], top: int) -> list[Mo
         frame = int(np.where(free, best, -np.inf).argmax())
         if found and best[frame] <= usual:
             break
-        fits = np.flatnonzero(free & (best >= (best[frame] + usual) / 2))
-        runs = np.split(fits, np.flatnonzero(np.diff(fits) > gap) + 1)
-        run = next((run for run in runs if frame in run), np.array([frame]))
-        start, stop = int(run[0]), int(run[-1]) + 1
+        fits = np.flatnonzero(free & (best >= (best[frame] + usual) / 2))  # `frame` is one of them
+        place = int(fits.searchsorted(frame))
+        breaks = np.flatnonzero(np.diff(fits) > gap)  # a run ends with each of these and begins after it
+        after = int(breaks.searchsorted(place))
+        first = breaks[after - 1] + 1 if after else 0
+        last = breaks[after] if after < len(breaks) else len(fits) - 1
+        start, stop = int(fits[first]), int(fits[last]) + 1
         patch = divmod(int(scores[frame].argmax()), reader.header.grid[1])
         seconds = float(reader.presentation.seconds(frame))
         found.append(Moment(reader.name, seconds, frame, patch, float(best[frame]), start, stop))

@@ -160,7 +160,8 @@ def _fit(picture: Frame, crop: Size | None, resize: Size | int | None) -> Frame:
         h, w = crop
         if not (1 <= h <= height and 1 <= w <= width):
             raise VideoError(
-                f"cannot crop {h}x{w} (height x width) from frames of {height}x{width}: give a smaller size"
+                f"cannot crop {h}x{w} (height x width) from frames of {height}x{width}: give a smaller --crop-list, or "
+                "--crop-list -1 for all of them (the preset reference crops to 640_1280)"
             )
         top, left = round((height - h) / 2), round((width - w) / 2)  # as torchvision's center_crop rounds
         picture = picture[top : top + h, left : left + w]

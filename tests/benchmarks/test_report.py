@@ -8,9 +8,9 @@ import pytest
 from benchmarks import report, table
 from benchmarks.__main__ import RESULTS
 from benchmarks.machine import ROOT
-from benchmarks.measure import frame_path, save_frame, source_frame_path
+from benchmarks.measure import frame_path, save_frame, save_motion, source_frame_path
 from benchmarks.rows import Row, RowFile, load
-from benchmarks.summary import budgets, curves, losses, order, scores
+from benchmarks.summary import budgets, curves, losses, mean_curves, order, scores
 
 PSNR = (30.0, 32.5, 34.6, 36.1)
 BPP = (0.02, 0.04, 0.08, 0.16)
@@ -100,7 +100,7 @@ def test_the_page_shows_rates_losses_pictures_and_failures(results: Path) -> Non
     assert "nvcodec medium needs 25 % more bits than x265 veryslow" in page
     assert page.count('class="crop"') == 4  # source and three codecs
     assert "no &lt;libsvtav1&gt; here" in page
-    assert len(list(results.glob("plots/*.svg"))) == len(list(results.glob("plots/*.png"))) == 5
+    assert len(list(results.glob("plots/*.svg"))) == len(list(results.glob("plots/*.png"))) == 8
 
 
 def test_the_same_rows_draw_the_same_plots(results: Path) -> None:
@@ -169,3 +169,64 @@ def test_the_readme_shows_the_committed_rows() -> None:
     if not (RESULTS / "rows.jsonl").exists() or not readme.exists() or table.BEGIN not in readme.read_text():
         pytest.skip("no committed results, or no place for them in the README")
     assert table.render(RESULTS) in readme.read_text(), "run `python -m benchmarks table`"
+
+
+def test_every_row_of_the_table_is_over_the_same_clips(tmp_path: Path) -> None:
+    fill(tmp_path, ladder("x265-veryslow"), ladder("x265-veryslow", "bee"), ladder("nvcodec-medium", seconds=100))
+    text = table.render(tmp_path)
+    assert "Clips, the same in every row: bunny." in text
+    assert "(1 of 1)" in text
+    assert "bee" not in text
+
+
+def test_a_baseline_says_how_many_of_its_epochs_it_had(tmp_path: Path) -> None:
+    trained = [replace(row, epochs=12, epochs_wanted=300) for row in ladder("nvcodec-hnerv")]
+    fill(tmp_path, ladder("x265-veryslow"), trained)
+    assert "| HNeRV (in-house) (12 of its 300 epochs) |" in table.render(tmp_path)
+    assert "HNeRV (in-house) (12 of its 300 epochs)" in report.write(tmp_path).read_text()
+
+
+def test_the_mean_curve_is_over_the_bits_that_all_clips_have() -> None:
+    rows = [*ladder("x265-veryslow"), *ladder("x265-veryslow", "bee", rate=2.0, up=4)]
+    mean = mean_curves(curves(rows), "psnr")["x265-veryslow"]
+    assert [mean[0][0], mean[-1][0]] == pytest.approx([0.04, 0.16])
+    assert mean[0][1] == pytest.approx((32.5 + 34.0) / 2)  # the second point of one and the first of the other
+    assert mean_curves(curves([*ladder("a"), *ladder("a", "bee", rate=100)]), "psnr") == {}
+    assert list(mean_curves(curves([*ladder("a"), *ladder("b"), *ladder("b", "bee")]), "psnr")) == ["a", "b"]
+
+
+def test_bd_rate_by_every_quality(tmp_path: Path) -> None:
+    ssim = dict(zip(BPP, (0.8, 0.9, 0.95, 0.975), strict=True))
+    rows = [
+        replace(row, ms_ssim=ssim[float(row.settings[2:])])
+        for row in [*ladder("x265-veryslow"), *ladder("nvcodec-medium", rate=1.5)]
+    ]
+    for metric in ("psnr", "ms_ssim", "vmaf"):
+        (score,) = scores(curves(rows), "x265-veryslow", metric)
+        assert score.rate == pytest.approx(50)
+
+
+def test_bytes_are_shown_by_whatever_they_are_told_apart(tmp_path: Path) -> None:
+    parts = {"part": {"motion": 400, "latents": 1000, "hyper_latents": 200}, "level": {"0": 900, "1": 700}}
+    fill(tmp_path, [replace(row, bytes_by=parts) for row in ladder("nvcodec-medium")], ladder("x265-veryslow"))
+    page = report.write(tmp_path).read_text()
+    assert "Bytes by part" in page
+    assert "<th>hyper latents</th>" in page
+    assert "Bytes by level" in page
+    assert f"1,000 ({100 * 1000 / (0.02 * 800_000):.0f} %)" in page
+
+
+def test_moving_pictures_and_the_limit_of_the_page(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    motion = np.random.default_rng(1).integers(0, 255, (5, 200, 320, 3), dtype=np.uint8)
+    save_motion(source_frame_path(results, "bunny"), motion)
+    for row in load(results):
+        save_motion(frame_path(results, row), motion)
+    whole = report.write(results)
+    assert whole.read_text().count(", moving</figcaption>") == 3  # the source, our codec, the reference
+    size = whole.stat().st_size
+    monkeypatch.setattr(report, "LIMIT", size - 1)
+    assert report.write(results).stat().st_size < size
+    said: list[str] = []
+    monkeypatch.setattr(report, "LIMIT", 10)
+    report.write(results, warn=said.append)
+    assert len(said) == 1

@@ -11,7 +11,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,10 @@ class Instead(NervReader):
     def digest(self) -> str:
         return ""  # or the index of the file itself would be taken
 
-    def features(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        return self._features[start:stop]
+    def features(
+        self, start: int = 0, stop: int | None = None, *, at: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        return self._features[start:stop] if at is None else self._features[list(at)]
 
 
 def recall(reader: NervReader, teacher: CLIPManager, captions: list[str], length: int, k: int) -> float:

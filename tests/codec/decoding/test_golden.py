@@ -45,14 +45,15 @@ def path_of(name: str, clip: bool) -> Path:
 
 @pytest.mark.parametrize(("name", "clip"), CASES)
 def test_files_of_this_version_stay_readable(
-    name: str, clip: bool, request: pytest.FixtureRequest, tiny_clip: TinyClip, tmp_path: Path
+    name: str, clip: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     changes, digests = FILES[name]
     path = path_of(name, clip)
     if request.config.getoption("--regenerate-golden"):
+        tiny_clip: TinyClip = request.getfixturevalue("tiny_clip")
         teacher = {"clip": "on", "clip_model": tiny_clip.model, "clip_pretrained": tiny_clip.pretrained}
         chosen = changes | {"fc_dim": 10, "epochs": 40, "grid": (2, 3), "lower_width": 6, "segment": 4, "clip_rank": 4}
-        settings = PRESETS["fast"].override(**chosen | (teacher if clip else {"clip": "off"}))
+        settings = PRESETS["grid"].override(**chosen | (teacher if clip else {"clip": "off"}))
         source = write_images(tmp_path / "frames", moving_frames(6, 21, 34))
         encode(source, path, settings, device="cpu", force=True)
     nerv = bitstream.read(path)

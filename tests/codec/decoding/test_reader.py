@@ -16,11 +16,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 import bitstream
 from bitstream import OPERATIONS_A_BYTE, BitstreamError, LimitExceeded, Limits, MalformedChunk, Segment
-from codec.decoding.reader import NervDataset, NervReader
+from codec.decoding.reader import NervReader
 from codec.network.dual_head import DualHeadHNeRV
 from tests.samples import Encoded
 
@@ -164,25 +163,30 @@ def test_lost_frames_are_not_there(encoded: Encoded, everything: NDArray[np.uint
         reader[7]
 
 
-def test_a_dataset_gives_frames_and_features(encoded: Encoded, everything: NDArray[np.uint8]) -> None:
-    dataset = NervDataset(encoded.path)
-    assert len(dataset) == 12
-    item = dataset[7]
-    assert item["frame"].shape == (3, 45, 63)
-    assert near(item["frame"].permute(1, 2, 0).numpy(), everything[7])
-    assert item["t"].item() == 7
-    assert item["features"].shape == (8, 32)
-    batch = next(iter(DataLoader(dataset, batch_size=4)))
-    assert batch["frame"].shape == (4, 3, 45, 63)
-    assert batch["t"].tolist() == [0, 1, 2, 3]
-    assert len(list(dataset)) == 12  # type: ignore[call-overload]
+@pytest.mark.parametrize("chosen", [[0], [3, 1, 4, 1, 5], [0, 6, 1, 11, 5], [-1, 0], []])
+def test_lists_of_frames(encoded: Encoded, everything: NDArray[np.uint8], chosen: list[int]) -> None:
+    reader = NervReader(encoded.path, "cpu", batch=4)
+    found = reader[chosen]
+    assert found.shape == (len(chosen), 45, 63, 3)
+    if chosen:
+        assert near(found, everything[chosen])
+        assert near(reader[np.array(chosen)], everything[chosen])
+        assert reader.features(at=chosen) == pytest.approx(NervReader(encoded.path, "cpu").features()[chosen], abs=1e-5)
+    with pytest.raises(IndexError):
+        reader[[0, 12]]
 
 
-def test_a_dataset_can_be_pickled_after_use(encoded: Encoded) -> None:
-    dataset = NervDataset(encoded.path)
-    before = dataset[2]
-    copy = pickle.loads(pickle.dumps(dataset))
-    assert torch.equal(copy[2]["frame"], before["frame"])
+def test_what_a_reader_says_of_itself(encoded: Encoded) -> None:
+    with NervReader(encoded.path, "cpu") as reader:
+        assert reader.shape == (12, 45, 63, 3)
+        assert reader.fps == 25
+        assert reader.timestamps == pytest.approx(np.arange(12) / 25)
+        said = f"<NervReader {encoded.path}: 12 frames of 63x45, 25 frames/s, patches 2x4, features of tiny, on cpu>"
+        assert repr(reader) == said
+        first = reader[0]
+        assert reader._network.cache_info().currsize == 1
+    assert reader._network.cache_info().currsize == 0
+    assert near(reader[0], first)
 
 
 def test_a_reader_can_be_pickled_after_use(encoded: Encoded) -> None:

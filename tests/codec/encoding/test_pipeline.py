@@ -355,6 +355,12 @@ def test_resume_without_anything_to_resume_begins(tmp_path: Path, source: Path) 
     assert len(NervReader(tmp_path / "v.nerv")) == 7
 
 
+@pytest.mark.parametrize("fps", [25.0, "25", 0, -1, 10**9])
+def test_a_rate_that_is_none_is_named(tmp_path: Path, source: Path, fps: Any) -> None:
+    with pytest.raises(ValueError, match=f"fps {fps!r} is not a rate"):
+        encode(source, tmp_path / "v.nerv", settings(), fps=fps, device="cpu")
+
+
 def test_outputs_that_are_there_stay_without_force(tmp_path: Path, source: Path) -> None:
     output = tmp_path / "v.nerv"
     output.write_bytes(b"precious")

@@ -1,0 +1,115 @@
+"""Kill an encode at random moments, resume it, compare: `python -m benchmarks.kill --times 30`.
+
+SIGKILL leaves no time to tidy up. Whatever it hits, `--resume` must give the very bytes of an encode that nothing hit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import click
+import numpy as np
+from PIL import Image
+
+from benchmarks.machine import ROOT
+
+CHECKPOINT_SECONDS = 0.3  # so that trainings of seconds have checkpoints to go on from
+PROGRAM = (
+    "import torch; torch.set_num_threads(1); import codec.training.fit as fit; "
+    f"fit.CHECKPOINT_SECONDS = {CHECKPOINT_SECONDS}; import nvcodec; nvcodec.main()"
+)
+ENCODE = ("--preset", "grid", "--epochs", "12", "--segment", "4", "--size", "12k", "--clip", "off", "--device", "cpu")
+
+
+def source(folder: Path) -> Path:
+    """A directory of eleven small images: three segments, the last one shorter."""
+    folder.mkdir()
+    y, x = np.mgrid[0:48, 0:72]
+    for t in range(11):
+        waves = [127 + 100 * np.sin((x + 3 * t) / (5 + c)) * np.cos((y - t) / (7 + c)) for c in range(3)]
+        Image.fromarray(np.stack(waves, -1).astype(np.uint8)).save(folder / f"{t}.png")
+    return folder
+
+
+def start(frames: Path, output: Path, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", PROGRAM, "encode", str(frames), "-o", str(output), "--quiet", *ENCODE, *words]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end. Raises RuntimeError where it is no good one."""
+    _, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(errors.decode(errors="replace"))
+
+
+def found_in(checkpoints: Path) -> str:
+    """What a killed encode left, in words."""
+    if not checkpoints.exists():
+        return "nothing"
+    names = [entry.name for entry in checkpoints.iterdir()]
+    segments = sum(name.endswith(".nervseg") for name in names)
+    training = any(name.endswith(".safetensors") for name in names)
+    return f"{segments} segments{' and a training' if training else ''}"
+
+
+def kills(times: int, seed: int, folder: Path) -> Iterator[tuple[float, str, bool]]:
+    """Seconds after which each was killed, what it left, and whether resuming gave the bytes of the whole one."""
+    frames, whole = source(folder / "frames"), folder / "whole.nerv"
+    process = start(frames, whole)
+    before = _moment_of(process, folder / "whole.nerv.ckpt")
+    finish(process)
+    working = time.perf_counter() - before
+    random = Random(seed)
+    for number in range(times):
+        output = folder / f"{number}.nerv"
+        process, started = start(frames, output), time.perf_counter()
+        if number % 4:  # the others may be killed while they start and scan
+            _moment_of(process, folder / f"{number}.nerv.ckpt")
+        time.sleep(random.uniform(0, working))
+        moment = time.perf_counter() - started
+        process.kill()
+        process.communicate()
+        left = "the file" if output.exists() else found_in(folder / f"{number}.nerv.ckpt")
+        if not output.exists():
+            finish(start(frames, output, "--resume"))
+        rest = {entry.name for entry in folder.iterdir()} - {"frames", "whole.nerv"}
+        yield moment, left, output.read_bytes() == whole.read_bytes() and rest <= {output.name, f"{output.name}.ckpt"}
+        output.unlink()
+
+
+def _moment_of(process: subprocess.Popen[bytes], path: Path) -> float:
+    """When a path appears, on the clock, or the process ends."""
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.01)
+    return time.perf_counter()
+
+
+@click.command()
+@click.option("--times", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the moments.")
+def main(times: int, seed: int) -> None:
+    """Kill TIMES encodes, resume each; exits with 1 unless all files are those of the uninterrupted encode."""
+    tally: Counter[str] = Counter()
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for moment, left, same in kills(times, seed, Path(folder)):
+            tally[left] += 1
+            wrong += not same
+            click.echo(f"killed after {moment:5.2f} s, left {left}: {'the same file' if same else 'ANOTHER FILE'}")
+    for left, count in sorted(tally.items()):
+        click.echo(f"{count:4} left {left}")
+    click.echo(f"{times - wrong} of {times} files are byte-identical to that of the uninterrupted encode")
+    if wrong:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
