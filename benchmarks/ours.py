@@ -19,7 +19,7 @@ from codec.settings import PRESETS, PredictiveSettings
 
 PREFIX = "nvcodec-"  # of the names; what follows is the preset
 DEFAULT_BPP = (0.02, 0.04, 0.08, 0.16)
-DEFAULT_QUALITIES = (28.0, 36.0, 44.0, 52.0)
+DEFAULT_QUALITIES = (30.0, 38.0, 46.0, 54.0)
 _PROGRAM = (sys.executable, "-m", "nvcodec")
 
 
