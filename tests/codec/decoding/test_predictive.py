@@ -16,7 +16,7 @@ from cli import main
 from codec import encode
 from codec.decoding import predictive
 from codec.decoding.reader import NervReader
-from codec.encoding.pipeline import SIZE_REACHED
+from codec.encoding.plan import SIZE_REACHED
 from codec.network.predictive import store
 from codec.quality import psnr
 from codec.settings import PRESETS, Settings
