@@ -134,6 +134,11 @@ class VideoFile:
                     yield frame
                     done += 1
         except (av.FFmpegError, OSError) as error:
+            if "webp" in container.format.name:
+                raise VideoError(
+                    f"{self.path} is WebP, of which only still pictures are read, from a directory of images: "
+                    "convert an animation to a video first"
+                ) from error
             raise self._damaged(done, error.strerror) from error
 
     def _damaged(self, index: int, reason: str | None) -> VideoError:

@@ -720,6 +720,13 @@ def test_an_animation_is_no_image(tmp_path: Path, extension: str) -> None:
         video.scan(tmp_path)
 
 
+def test_an_animated_webp_is_not_called_damaged(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (16, 16), (50 * n, 0, 0)) for n in range(3)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:])
+    with pytest.raises(VideoError, match="is WebP, of which only still pictures are read"):
+        video.scan(tmp_path / "a.webp")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
