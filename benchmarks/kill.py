@@ -5,14 +5,12 @@ SIGKILL leaves no time to tidy up. Whatever it hits, `--resume` must give the ve
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -21,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import ROOT
+from benchmarks.process import processor_seconds
 
 CHECKPOINT_SECONDS = 0.3  # so that trainings of seconds have checkpoints to go on from
 PROGRAM = (
@@ -93,9 +92,7 @@ def _run(process: subprocess.Popen[bytes], until: Callable[[float], bool]) -> fl
     spent = 0.0
     while process.poll() is None and not until(spent):
         time.sleep(0.005)
-        with suppress(OSError):  # it has just ended
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") or spent
+        spent = processor_seconds(process.pid) or spent  # 0 where it has just ended
     return spent
 
 

@@ -92,5 +92,14 @@ def _launch(bill: Path, command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
+def processor_seconds(pid: int) -> float:
+    """What a running process has taken of the processors, whatever else the machine does; 0 once it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 if __name__ == "__main__":
     sys.exit(_launch(Path(sys.argv[1]), sys.argv[2:]))
