@@ -112,10 +112,10 @@ class BaseCoder:
                 continue
             quality = structure.quality(top, p)
             references = {r: shown[r] for r in p.references}
-            coded = encoder.encode(p.number, frames[p.number], references, quality, flows)
-            shown[p.number] = coded.shown
+            _, decoded = encoder.encode(p.number, frames[p.number], references, quality, flows)
+            shown[p.number] = decoded.shown
             if references and rng.random() < self.share:
-                planes = _planes(frames[p.number], list(references.values()), list(coded.motion))
+                planes = _planes(frames[p.number], list(references.values()), list(decoded.motion))
                 yield Sample(planes, quality + self.jitter, 2 * self.jitter)
 
 

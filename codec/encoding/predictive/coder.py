@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from bitstream import FrameSegment, write_frames
 from codec.encoding.predictive.analysis import load_analysis
@@ -117,25 +120,35 @@ class _Run:
     def _encode(self, quality: float, anchor: int) -> Try:
         structure = GopSettings(anchor, self.task.settings.model.keyint)
         groups = order(len(self.task.frames), structure, self.cuts)
-        done: dict[int, Encoded] = {}
-        for item in (item for group in groups for item in group):
-            shown = {r: done[r].shown for r in item.references}
+        items = [item for group in groups for item in group]
+        uses = Counter(r for item in items for r in item.references)
+        frames: list[Encoded] = []
+        shown: dict[int, NDArray[np.uint8]] = {}  # of the frames that others will refer to
+        pooled: dict[int, Tensor] = {}
+        for item in items:
+            references = {r: shown[r] for r in item.references}
             frame, index = self.task.frames[item.number], structure.quality(quality, item)
-            done[item.number] = self.encoder.encode(item.number, frame, shown, index, self.flows)
-            self.watcher.status(self._status(list(done.values())))
-        frames = list(done.values())
-        levels = {item.number: item.level for group in groups for item in group}
-        return Try(quality, anchor, frames, levels, self._head(frames))
+            encoded, decoded = self.encoder.encode(item.number, frame, references, index, self.flows)
+            frames.append(encoded)
+            if uses[item.number]:
+                shown[item.number] = decoded.shown
+            if self.task.features is not None:
+                pooled[item.number] = ClipHead.pool(decoded.trunk, self.task.geometry)
+            uses.subtract(item.references)
+            for number in item.references:
+                if not uses[number]:
+                    shown.pop(number, None)
+            self.watcher.status(self._status(frames))
+        return Try(quality, anchor, frames, {item.number: item.level for item in items}, self._head(pooled))
 
-    def _head(self, frames: Sequence[Encoded]) -> bytes:
-        """Weights of a CLIP head for what these frames show, coded; none where no features are wanted."""
+    def _head(self, pooled: dict[int, Tensor]) -> bytes:
+        """Weights of a CLIP head for pooled trunk features of frames, coded; none where no features are wanted."""
         task = self.task
         if task.features is None:
             return b""
-        shown = sorted(frames, key=lambda e: e.coded.number)
-        pooled = torch.cat([ClipHead.pool(e.trunk[None], task.geometry) for e in shown])
+        inputs = torch.cat([pooled[number] for number in sorted(pooled)])
         rank, seed = task.settings.model.clip_rank, task.settings.train.seed
-        return fit_head(pooled.clone(), torch.from_numpy(task.features), rank, task.settings.rate, seed)
+        return fit_head(inputs.clone(), torch.from_numpy(task.features), rank, task.settings.rate, seed)
 
     def _status(self, done: list[Encoded]) -> Status:
         part = len(done) / len(self.task.frames)

@@ -24,14 +24,20 @@ from codec.rate.records import FrameCoder
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What came of a frame."""
+    """What a file holds of a frame, and what that costs: small, as there may be many tries of many frames."""
 
     coded: CodedFrame
-    shown: NDArray[np.uint8]  # RGB [H, W, 3], as decoded
-    motion: Integers  # [references, 2, rows, columns]
-    trunk: Tensor  # features [C, H/8, W/8]: what a CLIP head sees
     bits: dict[str, float]  # ideal, by part
     error: float  # mean squared, of the decoded frame
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The frame as a decoder will have it."""
+
+    shown: NDArray[np.uint8]  # RGB [H, W, 3]
+    motion: Integers  # [references, 2, rows, columns]
+    trunk: Tensor  # features [1, C, H/8, W/8]: what a CLIP head sees
 
 
 class FrameEncoder:
@@ -49,7 +55,7 @@ class FrameEncoder:
         references: dict[int, NDArray[np.uint8]],
         quality: int,
         flows: Flows,
-    ) -> Encoded:
+    ) -> tuple[Encoded, Decoded]:
         """A frame, RGB [H, W, 3]. references: decoded frames by number, none for a key frame."""
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
@@ -71,7 +77,7 @@ class FrameEncoder:
         output, trunk = reconstruct(net, [kept], prediction, q, predicted, height, width)
         decoded = output[0].permute(1, 2, 0).contiguous().numpy()
         coded = CodedFrame(number, tuple(references), quality, symbols.flags, record)
-        return Encoded(coded, decoded, kept.motion, trunk[0], bits, _mse(decoded, frame))
+        return Encoded(coded, bits, _mse(decoded, frame)), Decoded(decoded, kept.motion, trunk)
 
     def _quantized(
         self, pixels: Tensor, prediction: tuple[Tensor, Tensor], quality: Tensor, predicted: bool

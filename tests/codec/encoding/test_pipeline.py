@@ -417,7 +417,7 @@ def test_a_file_that_does_not_read_back_is_not_written(
         return replace(bitstream.read_segment(*arguments), start=1)
 
     with monkeypatch.context() as patch:
-        patch.setattr("codec.encoding.segment.read_segment", other)
+        patch.setattr("bitstream.segment.read_segment", other)
         with pytest.raises(EncodeError, match="the segment at frame 0 does not decode to what was coded"):
             encode(source, tmp_path / "v.nerv", settings(), device="cpu")
     assert not (tmp_path / "v.nerv").exists()
