@@ -72,6 +72,7 @@ def report_of(
         **asdict(quality),
         "psnr_per_frame": [round(v, 4) for v in measured_together(results).psnr.tolist()],
         "bytes_by_part": file.contents().bytes_by_part,
+        "details": [result.details for result in results if result.details],  # of the coder, by segment
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
         "segments": len(results),
         "parameters": sum(result.parameters for result in results),

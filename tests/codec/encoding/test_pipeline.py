@@ -413,11 +413,11 @@ def test_a_file_that_does_not_read_back_is_not_written(
     def no_network(*arguments: Any) -> None:
         raise MalformedChunk("no network")
 
-    def other(*arguments: Any) -> Segment:
-        return replace(bitstream.read_segment(*arguments), start=1)
+    def other(payload: bytes, where: str) -> Segment:
+        return replace(bitstream.read_segment(payload, where), start=1)
 
     with monkeypatch.context() as patch:
-        patch.setattr("bitstream.segment.read_segment", other)
+        patch.setattr(Segment, "of", other)
         with pytest.raises(EncodeError, match="the segment at frame 0 does not decode to what was coded"):
             encode(source, tmp_path / "v.nerv", settings(), device="cpu")
     assert not (tmp_path / "v.nerv").exists()
