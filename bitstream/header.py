@@ -64,7 +64,7 @@ class Architecture:
     head_strd: int  # upsampling of the RGB head
     out_bias: str
     clip_dim: int  # width of the CLIP head's output, 0 for no CLIP head
-    clip_rank: int  # rank of the CLIP head's output layer, 0 for full
+    clip_rank: int  # width of the CLIP head's hidden layer
 
     base_bytes: ClassVar = 0  # of the digest of its base: it is trained from scratch
 

@@ -28,8 +28,8 @@ from codec.patches import Grid
 Size = tuple[int, int]  # height, width
 Span = tuple[int, int]  # cells [lo, hi) along one axis
 
-ACTIVATIONS = ("relu", "leaky", "relu6", "gelu", "swish", "softplus", "hardswish")
-NORMS = ("none", "bn", "in")
+ACTIVATIONS = ("gelu", "relu", "swish")
+NORMS = ("none",)  # the family has others, its published networks have none
 UPSAMPLERS = ("pshuffel", "conv", "interpolate")
 RESIDUAL_LAYERS = ("convnext", "residual")
 CONV_TYPES = (*UPSAMPLERS, *RESIDUAL_LAYERS)
@@ -342,6 +342,8 @@ class DualHeadSpec:
 
     def __post_init__(self) -> None:
         check_layers(self.conv_type, self.act, self.norm, self.ks)
+        if self.clip_dim and not self.clip_rank:
+            raise ValueError("clip_rank 0: a CLIP head has a hidden layer")
 
     @classmethod
     def parse(cls, architecture: Architecture, base: bytes = b"") -> DualHeadSpec:

@@ -118,7 +118,7 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
     ("--reduce", "-1", "model.reduce", -1.0),
     ("--lower-width", "24", "model.lower_width", 24),
     ("--act", "swish", "model.act", "swish"),
-    ("--norm", "bn", "model.norm", "bn"),
+    ("--norm", "none", "model.norm", "none"),
     ("--ks", "0_1_5", "model.ks", (0, 1, 5)),
     ("--head-strd", "2", "model.head_strd", 2),
     ("--out-bias", "tanh", "model.out_bias", Output("tanh")),

@@ -1,4 +1,4 @@
-"""NeRV blocks: convolution + upsampling, normalisation, activation, with the names of the HNeRV family.
+"""NeRV blocks: convolution + upsampling, activation, with the names of the HNeRV family.
 
 Every block maps [N, C, h, w] to [N, C', s * h, s * w] with zero padding at the border. `needs(lo, hi)` names
 the input cells that output cells [lo, hi) depend on, along one axis and not yet clipped to the map: what
@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.specs import CONVNEXT_WIDTH, Span
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky": nn.LeakyReLU,
-    "relu6": nn.ReLU6,
     "gelu": nn.GELU,
+    "relu": nn.ReLU,
     "swish": nn.SiLU,
-    "softplus": nn.Softplus,
-    "hardswish": nn.Hardswish,
 }
 
 
@@ -109,25 +104,6 @@ class ResidualLayer(nn.Module):
         return lo - 2 * (self.ks // 2), hi + 2 * (self.ks // 2)
 
 
-class ChannelAffine(nn.Module):
-    """y = scale * x + shift per channel: what batch normalisation becomes once training has ended."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(channels))
-        self.shift = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale[:, None, None].to(x.dtype) + self.shift[:, None, None].to(x.dtype)
-
-
-class InstanceNorm(nn.InstanceNorm2d):
-    """Instance normalisation without parameters; a map of one cell, which has no spread, passes as it is."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x if x.shape[-2:] == (1, 1) else super().forward(x)
-
-
 UPSAMPLERS: dict[str, type[PixelShuffleUp | TransposedUp | InterpolateUp]] = {
     "pshuffel": PixelShuffleUp,
     "conv": TransposedUp,
@@ -137,13 +113,13 @@ RESIDUAL_LAYERS: dict[str, type[ConvNeXtLayer | ResidualLayer]] = {"convnext": C
 
 
 class NeRVBlock(nn.Module):
-    """Upsample by `stride`, normalise, activate (HNeRV, Chen et al., CVPR 2023, figure 2).
+    """Upsample by `stride`, activate (HNeRV, Chen et al., CVPR 2023, figure 2).
 
     conv_type `convnext` or `residual`: a layer of that kind where neither size nor width changes, not activated;
     else as `pshuffel`.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, ks: int, conv_type: str, act: str, norm: str) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, ks: int, conv_type: str, act: str) -> None:
         super().__init__()
         self.stride = stride
         self.act: nn.Module = nn.Identity()
@@ -153,14 +129,9 @@ class NeRVBlock(nn.Module):
         else:
             self.body = UPSAMPLERS.get(conv_type, PixelShuffleUp)(inputs, outputs, stride, ks)
             self.act = ACTIVATIONS[act]()
-        self.norm: nn.Module = nn.Identity()
-        if norm == "bn":
-            self.norm = nn.BatchNorm2d(outputs)
-        elif norm == "in":
-            self.norm = InstanceNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.norm(self.body(x)))
+        return self.act(self.body(x))
 
     def needs(self, lo: int, hi: int) -> Span:
         return self.body.needs(lo, hi)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitstream import Segment
-from codec.network.blocks import ChannelAffine, NeRVBlock, PixelShuffleUp
+from codec.network.blocks import NeRVBlock, PixelShuffleUp
 from codec.network.embeddings import build_embedding
 from codec.network.weights import check_tensors, dequantize
 from codec.specs import DualHeadSpec, Geometry, Output, Size, Span
@@ -58,8 +58,7 @@ class DualHeadHNeRV(nn.Module):
         self.tile_batch = max(1, BATCH_VALUES // spec.largest_map(geometry))
         self.embedding = build_embedding(spec.embed, geometry, self.map)
         outputs = spec.fc_dim * (math.prod(spec.fc_hw) if spec.embed.stem_spreads else 1)
-        act, norm = spec.act, spec.norm
-        self.stem = NeRVBlock(self.embedding.channels, outputs, 1, spec.embed.stem_kernel, "pshuffel", act, norm)
+        self.stem = NeRVBlock(self.embedding.channels, outputs, 1, spec.embed.stem_kernel, "pshuffel", spec.act)
         blocks: list[NeRVBlock] = []
         widths = spec.widths()
         for i, (stride, count, (inputs, width)) in enumerate(
@@ -68,7 +67,7 @@ class DualHeadHNeRV(nn.Module):
             ks = min(spec.ks[0] + 2 * i, spec.ks[1])
             for j in range(count):
                 blocks.append(
-                    NeRVBlock(width if j else inputs, width, 1 if j else stride, ks, spec.conv_type, act, norm)
+                    NeRVBlock(width if j else inputs, width, 1 if j else stride, ks, spec.conv_type, spec.act)
                 )
         self.stages = nn.ModuleList(blocks)
         self.rgb_head = PixelShuffleUp(widths[-1], 3, spec.head_strd, 3)
@@ -178,10 +177,6 @@ class DualHeadHNeRV(nn.Module):
 
     def _window(self, coords: Tensor, rows: Span, columns: Span) -> Tensor:
         """The RGB head's output over trunk cells rows x columns, each layer run only where it is needed."""
-        if self.spec.norm == "in":  # statistics of the whole map: there is nothing to leave out
-            full = self.rgb_head(self.trunk(coords))
-            s = self.spec.head_strd
-            return full[..., rows[0] * s : rows[1] * s, columns[0] * s : columns[1] * s]
         layers: list[Any] = [self.stem, *self.stages, self.rgb_head]
         strides = [int(layer.stride) for layer in layers]
         regions = [_inputs(layers, strides, self.map, axis, span) for axis, span in enumerate((rows, columns))]
@@ -217,8 +212,8 @@ def _join(tiles: Tensor, geometry: Geometry) -> Tensor:
 
 
 def stays_float32(name: str) -> bool:
-    """Whether a parameter is never cast: embeddings until they have been sampled, normalisation throughout."""
-    return name.startswith("embedding.") or ".norm." in name
+    """Whether a parameter is never cast: embeddings are, once they have been sampled."""
+    return name.startswith("embedding.")
 
 
 def to_pixels(x: Tensor, output: Output) -> Tensor:
@@ -236,20 +231,4 @@ def to_uint8(rgb: Tensor) -> Tensor:
 def blueprint(spec: DualHeadSpec, geometry: Geometry) -> DualHeadHNeRV:
     """The network as a file holds it, on the meta device: names and shapes, no memory. Raises ValueError as it does."""
     with torch.device("meta"):
-        model = DualHeadHNeRV(spec, geometry)
-        freeze_norms(model)
-    return model
-
-
-def freeze_norms(model: nn.Module) -> None:
-    """Replace batch normalisation by the per-channel affine map it has learned, in place."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
-                affine = ChannelAffine(child.num_features)
-                assert child.running_mean is not None
-                assert child.running_var is not None
-                scale = child.weight.data * (child.running_var + child.eps).rsqrt()
-                affine.scale = nn.Parameter(scale)
-                affine.shift = nn.Parameter(child.bias.data - child.running_mean * scale)
-                setattr(parent, name, affine)
+        return DualHeadHNeRV(spec, geometry)

@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from bitstream import Part, Segment
 from codec.network.backend import pick_dtype
-from codec.network.dual_head import DualHeadHNeRV, freeze_norms
+from codec.network.dual_head import DualHeadHNeRV
 from codec.network.weights import part_of
 from codec.specs import LOSSES, DualHeadSpec
 from codec.training import checkpoint
@@ -212,16 +212,13 @@ class Trainer:
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """Turn what only training has into stored parameters: latents instead of the encoder, affine maps for norms."""
+        """Turn what only training has into stored parameters: latents instead of the encoder."""
         if self.frozen:
             return
         self.frozen = True
-        changed = self.encoder is not None or self.settings.model.norm == "bn"
         if self.encoder is not None:
             self._store_latents(self.model)
             self.encoder = None
-        freeze_norms(self.model)
-        if changed:
             with torch.enable_grad():
                 self.optimizers = self._optimizers()
 
@@ -298,5 +295,4 @@ class Trainer:
         for name, p in self.parameters.effective().items():
             if self.encoder is None or part_of(name) is not Part.EMBEDDING:
                 model.get_parameter(name).data = p.detach()
-        freeze_norms(model)
         return model.eval()

@@ -9,6 +9,7 @@ import bitstream
 from bitstream import fields, file, frames, frequencies, header, tables
 from bitstream.container import MAGIC, VERSION
 from bitstream.fields import Kind, Maybe, OneOf, Record
+from codec import specs
 
 TEXT = (Path(bitstream.__file__).parent / "FORMAT.md").read_text()
 
@@ -118,3 +119,16 @@ def test_columns_and_ranges_of_coded_frames_are_those_of_the_code() -> None:
     assert columns["flags"] == f"0..{frames.FLAGS - 1}"
     assert columns["references"] == f"0..{frames.MAX_REFERENCES}"
     assert f"at most {frames.MAX_DEPTH} deep" in section("### Coded frames")
+
+
+def test_every_legal_name_of_a_network_is_on_the_page() -> None:
+    legal = {row[0].removeprefix("architecture."): re.findall(r"`([^`]+)`", row[2]) for row in rows(section("## HEAD"))}
+    assert set(legal["conv_type"]) == set(specs.CONV_TYPES)
+    assert set(legal["act"]) == set(specs.ACTIVATIONS)
+    assert set(legal["norm"]) == set(specs.NORMS)
+    assert set(legal["out_bias"]) == set(specs.OUTPUTS)
+    described = section("## Network")
+    for name in (*specs.CONV_TYPES, *specs.ACTIVATIONS):
+        assert f"`{name}`" in described
+    for text in re.findall(r"`((?:pe|grid|hnerv)_[0-9.]+[0-9._]*)`", TEXT):
+        assert str(specs.parse_embed(text)) == text
