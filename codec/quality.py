@@ -53,6 +53,11 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ((a * b).sum(-1) / np.maximum(norms, 1e-12)).mean(axis=-1)
 
 
+def best_constant(features: np.ndarray) -> float:
+    """Mean cosine of features of unit length, [T, patches, D], with the one vector that comes nearest: their mean."""
+    return float(np.linalg.norm(features.reshape(-1, features.shape[-1]).mean(axis=0, dtype=np.float64)))
+
+
 def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape or a.dtype != np.uint8 or b.dtype != np.uint8 or a.ndim != 4:
         raise ValueError(

@@ -73,6 +73,7 @@ def report_of(
         "psnr_per_frame": [round(v, 4) for v in measured_together(results).psnr.tolist()],
         "bytes_by_part": file.contents().bytes_by_part,
         "details": [result.details for result in results if result.details],  # of the coder, by segment
+        **_coded_bytes(results),
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
         "segments": len(results),
         "parameters": sum(result.parameters for result in results),
@@ -90,3 +91,19 @@ def report_of(
             "nvcodec": installed("nvcodec"),
         },
     }
+
+
+def _coded_bytes(results: Sequence[SegmentResult]) -> dict[str, dict[str, int]]:
+    """What the coders tell of their bytes, over all segments: by kind of symbol and by level of a frame, if at all."""
+    found: dict[str, dict[str, int]] = {}
+
+    def add(name: str, key: str, size: int) -> None:
+        sizes = found.setdefault(name, {})
+        sizes[key] = sizes.get(key, 0) + size
+
+    for result in results:
+        for symbol, size in result.details.get("bytes_by_part", {}).items():
+            add("bytes_by_symbol", symbol, size)
+        for level in result.details.get("levels", []):
+            add("bytes_by_level", str(level["level"]), level["bytes"])
+    return found

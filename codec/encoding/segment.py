@@ -25,7 +25,7 @@ from codec.errors import EncodeError
 from codec.kinds import kind_of
 from codec.network.backend import pick_dtype
 from codec.network.interface import Network, load_network
-from codec.quality import Measured, compare, cosine
+from codec.quality import Measured, best_constant, compare, cosine
 from codec.training.task import Coded, SegmentTask, Unwatched, Warn, Watcher
 
 
@@ -99,6 +99,16 @@ def encode_segment(
         network = load_network(task.spec, task.geometry, back, device, pick_dtype(device))
     with clock("measure"):
         measured = _measured(task, network, device, clock)
+    if (
+        task.features is not None
+        and measured.clip_sim is not None
+        and measured.clip_sim.mean() < best_constant(task.features)
+    ):
+        warn(
+            f"the features of the segment at frame {task.start} are of little use: clip_sim "
+            f"{measured.clip_sim.mean():.3f}, where one constant vector has {best_constant(task.features):.3f}; "
+            "give them more bits or training, or leave them out with --clip off"
+        )
     clock.seconds["measure"] -= clock.seconds["decode"] + clock.seconds.get("decode_features", 0.0)
     return SegmentResult(
         payload=payload,

@@ -36,6 +36,7 @@ from codec.training.tiles import Tiles
 CHECKPOINT_SECONDS = 60.0
 FRAMES_A_STEP = 2  # where no batch size is given
 STATUS_SECONDS = 1.0
+HEAD_START = 0.1  # times the usual initial weights of the CLIP head's output, so that its bias decides at first
 SENSITIVITY_TILES = 16  # that the cost of quantization errors is measured on
 
 StepFunction = Callable[..., tuple[Tensor, Tensor, Tensor | None]]  # Trainer._losses, as it is or compiled
@@ -81,6 +82,8 @@ class Trainer:
                 "choose another loss or a coarser grid"
             )
         self.features = None if task.features is None else self._tile_features(task.features)
+        if self.features is not None:
+            self._start_at_mean(self.features)
         self.train_tiles = self._train_tiles()
         batch = settings.train.batch_size or FRAMES_A_STEP * task.geometry.patches
         self.batch = max(1, batch * self.tiles.per_frame // task.geometry.patches)
@@ -95,6 +98,15 @@ class Trainer:
         """[T, patches, D] -> [tiles, patches of a tile, D]."""
         dim = features.shape[-1]
         return torch.from_numpy(features).to(self.device).reshape(len(self.tiles.cells), -1, dim)
+
+    @torch.no_grad()
+    def _start_at_mean(self, features: Tensor) -> None:
+        """Begin with the best constant feature, the mean, as the CLIP head's bias: what is learned comes on top."""
+        assert isinstance(self.model.clip_head, torch.nn.Sequential)
+        output = self.model.clip_head[-1]
+        assert isinstance(output, torch.nn.Linear)
+        output.weight.mul_(HEAD_START)
+        output.bias.copy_(torch.nn.functional.normalize(features.mean((0, 1)), dim=0))
 
     def _train_tiles(self) -> Tensor:
         """Numbers of the tiles to train on, int64: all patches of a frame go the same way."""
