@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PHASES = {
     "scan": "reading the source",
     "teacher": "CLIP features",
-    "train": "training",
+    "train": "encoding",
     "code": "coding",
     "check": "decoding and measuring",
 }
@@ -59,7 +59,7 @@ class Bars:
 
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:
         place = "" if frames == total else f" frames {start}..{start + frames - 1} of {total}"
-        self._title = f"training{place}"
+        self._title = f"encoding{place}"
         self._next(100, f", {parameters:,} parameters")
 
     def _next(self, total: int | None, details: str = "") -> None:
@@ -70,9 +70,10 @@ class Bars:
 
     def training(self, status: Status) -> None:
         epochs = "" if status.epochs is None else f"/{status.epochs}"
+        epoch = f"epoch {status.epoch}{epochs}  " if status.epoch or epochs else ""  # not every kind has them
         left = f"{int(status.seconds_left) // 60}:{int(status.seconds_left) % 60:02d} left"
         size = f"~{status.bits / 8e3:,.0f} kB"
-        facts = f"epoch {status.epoch}{epochs}  {status.psnr:.2f} dB  {size}  {left}"
+        facts = f"{epoch}{status.psnr:.2f} dB  {size}  {left}"
         if self._task is not None:
             self._bars.update(self._task, completed=100 * status.fraction, facts=facts)
         self._line(f"{100 * status.fraction:3.0f}%  {facts}")

@@ -22,10 +22,11 @@ def warn(message: str) -> None:
 def encoded(report: dict[str, Any], output: str) -> str:
     """The result of an encode in a few lines."""
     seconds = report["seconds"]
+    trained = f" ({report['epochs']} epochs, {report['train_fps']:.1f} frames/s)" if report["epochs"] else ""
     lines = [
         f"{output}: {report['bytes']:,} bytes, {report['bpp']:.4f} bpp",
         f"  {report['frames']} frames of {report['width']}x{report['height']}, {_quality(report)}",
-        f"  encoded in {seconds['total']:.1f} s ({report['epochs']} epochs, {report['train_fps']:.1f} frames/s), "
+        f"  encoded in {seconds['total']:.1f} s{trained}, "
         f"decoded in {seconds['decode']:.1f} s ({report['decode_fps']:.1f} frames/s)",
         f"  {_parts(report)}",
     ]
