@@ -247,8 +247,8 @@ def test_results_on_stdout_and_progress_on_stderr(frames_dir: Path, tmp_path: Pa
     size = output.stat().st_size
     assert result.stdout.splitlines()[0] == f"{output}: {size:,} bytes, {8 * size / (6 * 24 * 40):.4f} bpp"
     assert "6 frames of 40x24, PSNR " in result.stdout
-    assert "training" not in result.stdout
-    assert "training, " in result.stderr
+    assert "encoding, " not in result.stdout
+    assert "encoding, " in result.stderr
     assert "parameters" in result.stderr
     assert list(tmp_path.iterdir()) == [output]
 
