@@ -20,10 +20,12 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
-    """A shell that runs the tests in the background has them ignore SIGINT; tests of interruption need it heard."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A shell that runs the tests in the background has them ignore signals; tests of interruption need them heard."""
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,7 @@ import codec.decoding.outputs
 from cli import main
 from tests.samples import Encoded, full_disk, moving_frames, write_images
 
-ENCODE = ("--epochs", "1", "--fc-dim", "6", "--clip", "off", "--device", "cpu")
+ENCODE = ("--preset", "grid", "--epochs", "1", "--fc-dim", "6", "--clip", "off", "--device", "cpu")
 OUTPUTS = ("out.mp4", "out.mkv", "out.y4m", "out/", "f.npz")  # of decode
 DISKS = (0, 1, 700, 3000)  # bytes that fit
 

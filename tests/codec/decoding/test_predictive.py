@@ -172,7 +172,7 @@ def test_the_size_asked_for_comes_out(tmp_path: Path, tiny_clip: TinyClip, chang
     report = encode(source, tmp_path / "v.nerv", settings(**changes, **teacher), warn=warnings.append, device="cpu")
     size = changes.get("size") or changes["bpp"] * 8 * 45 * 63 / 8
     assert SIZE_REACHED <= report["bytes"] / size <= 1
-    assert warnings == []
+    assert [w for w in warnings if "bytes" in w] == []
 
 
 # Damage

@@ -299,8 +299,8 @@ def test_the_clip_term_brings_features_nearer(tmp_path: Path, source: Path, tiny
         )
         for weight in (0.0, 0.1)
     ]
-    assert found[1]["clip_sim"] > found[0]["clip_sim"] + 0.2
-    assert found[1]["clip_sim"] > 0.8
+    apart = [1 - report["clip_sim"] for report in found]
+    assert apart[1] < apart[0] / 2, "without the term the head stays at the mean feature that it starts from"
     assert found[1]["psnr"] > found[0]["psnr"] - 1
     identity = NervReader(tmp_path / "0.1.nerv").header.teacher
     assert identity is not None

@@ -277,7 +277,7 @@ def test_a_layer_whose_sums_could_be_inexact_is_refused() -> None:
     layer = TrainedLayer(600, 2, start=0.0)
     with torch.no_grad():
         layer.weight.fill_(10.0)
-    with pytest.raises(ValueError, match=r"2\*\*24"):
+    with pytest.raises(ValueError, match=r"2\*\*23"):
         layer.integers()
 
 
