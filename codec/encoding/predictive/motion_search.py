@@ -1,8 +1,7 @@
 """Motion of a frame to its references: found, refined on the grid that is sent, rounded where it pays.
 
-1. Candidates. Optical flow from frame to frame (DIS, Kroeger et al., 2016), followed along the frames between, and
-   straight to the reference; then, cell by cell, whichever of these, of the neighbours' vectors and of steps around
-   them shows the cell best (Barnes et al., PatchMatch, 2009).
+1. Cell by cell, whichever shows it best: standing still, optical flow from frame to frame (DIS, Kroeger et al., 2016)
+   followed along the frames between, or flow straight to the reference.
 2. Gauss-Newton steps move the vectors of both references together, so that the mean of what they show fits the frame
    (Lucas and Kanade, 1981, on the control points of a bilinear field as Szeliski and Coughlan, 1997), with a pull
    towards the neighbours for the bits that differences cost.
@@ -33,11 +32,10 @@ class SearchSettings:
     """How hard motion is looked for."""
 
     steps: int = 8  # of Gauss-Newton
-    smoothness: float = 0.25  # bits that a quarter pixel of difference to the neighbours counts as
+    smoothness: float = 0.5  # bits that a quarter pixel of difference to the neighbours counts as
     largest_step: float = 4.0  # quarter pixels
     trust: float = 2.5  # of the quadratic model, where vectors are rounded
     change: float = 4.0  # bits that a vector unlike the best so far is taken to cost
-    rounds: tuple[float, ...] = (8, 4, 2, 1)  # pixels tried around the best candidates
 
 
 def luma(frame: NDArray[np.uint8]) -> Plane:
@@ -99,7 +97,7 @@ def _to_cells(flow: NDArray[np.float32], size: tuple[int, int], step: int = 1) -
 
 
 def _best(target: Plane, reference: Plane, starts: list[Field], lagrangian: float, settings: SearchSettings) -> Field:
-    """Cell by cell the vector that shows it best, among starts, neighbours and steps around the best so far.
+    """Cell by cell the vector that shows it best, of some fields.
 
     The first start stays where no other saves what a change of vector costs.
     """
@@ -122,11 +120,6 @@ def _best(target: Plane, reference: Plane, starts: list[Field], lagrangian: floa
 
     for start in starts:
         consider(start)
-    for reach in settings.rounds:
-        for a, b in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-            consider(np.roll(best, (a, b), (1, 2)))
-        for a, b in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-            consider(best + np.asarray((a, b), np.float32)[:, None, None] * reach * UNITS)
     return best
 
 
