@@ -96,19 +96,17 @@ def _to_cells(flow: NDArray[np.float32], size: tuple[int, int], step: int = 1) -
     return np.ascontiguousarray(cells[..., ::-1].transpose(2, 0, 1) * UNITS, np.float32)
 
 
-def _best(target: Plane, reference: Plane, starts: list[Field], lagrangian: float, settings: SearchSettings) -> Field:
+def _best(target: Plane, reference: Plane, starts: list[Field], margin: float) -> Field:
     """Cell by cell the vector that shows it best, of some fields.
 
-    The first start stays where no other saves what a change of vector costs.
+    A later field's is taken only where it saves more squared error than `margin`: to differ costs bits.
     """
-    margin = settings.change / lagrangian
     height, width = target.shape
     rows, columns = starts[0].shape[1:]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     best: Field = starts[0].copy()
     least = np.full((rows, columns), np.inf, np.float32)
-
-    def consider(field: Field) -> None:
+    for field in starts:
         dy, dx = (np.repeat(np.repeat(f / UNITS, CELL, 0), CELL, 1)[:height, :width] for f in field)
         shown = cv2.remap(reference, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         error = cv2.absdiff(shown, target)
@@ -117,9 +115,6 @@ def _best(target: Plane, reference: Plane, starts: list[Field], lagrangian: floa
         better = sums < least - margin
         least[better] = sums[better]
         best[:, better] = field[:, better]
-
-    for start in starts:
-        consider(start)
     return best
 
 
@@ -141,7 +136,7 @@ def search(
     horizontal = interpolation(columns, width).numpy()  # [W, columns]
     still = np.zeros((2, rows, columns), np.float32)
     fields = [
-        _best(target, r, [still, *own, _to_cells(_dis(target, r), target.shape)], lagrangian, settings)
+        _best(target, r, [still, *own, _to_cells(_dis(target, r), target.shape)], settings.change / lagrangian)
         for r, own in zip(references, starts, strict=True)
     ]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
