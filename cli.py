@@ -247,8 +247,8 @@ def encode(
     """Encode SOURCE, a video file or a directory of images.
 
     What is not given, the preset decides. Options are spelled --dec-strds or --dec_strds, lists '5 3 2', 5,3,2 or
-    5_3_2. An interrupted encode loses at most a minute: --resume goes on. The report holds settings, measurements,
-    bytes by part and seconds by phase.
+    5_3_2. --resume goes on with an interrupted encode, which loses a minute of training at most, or, where frames are
+    predicted, the segment it was in. The report holds settings, measurements, bytes by part and seconds by phase.
 
     \b
     nvcodec encode video.mp4 -o v.nerv --quality 40
