@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from codec.base.model import load_codec
-from codec.encoding.predictive.frame import FrameEncoder
+from codec.encoding.predictive.frame import FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, order
 from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma
 from codec.errors import BaseError
@@ -106,16 +106,17 @@ class BaseCoder:
         structure = GopSettings(anchor=int(rng.choice(self.anchors)))
         planned = [p for group in order(len(frames), structure) for p in group]
         needed = {r for p in planned for r in p.references}
-        shown: dict[int, Frame] = {}
+        kept: dict[int, Reference] = {}
         for p in planned:
             if p.number not in needed and rng.random() >= self.leaves:
                 continue
             quality = structure.quality(top, p)
-            references = {r: shown[r] for r in p.references}
-            _, decoded = encoder.encode(p.number, frames[p.number], references, quality, flows)
-            shown[p.number] = decoded.shown
+            references = {r: kept[r] for r in p.references}
+            _, decoded, _ = encoder.encode(p.number, frames[p.number], references, quality, flows)
+            kept[p.number] = decoded
             if references and rng.random() < self.share:
-                planes = _planes(frames[p.number], list(references.values()), list(decoded.motion))
+                shown = [r.shown for r in references.values()]
+                planes = _planes(frames[p.number], shown, list(decoded.moved.motion))
                 yield Sample(planes, quality + self.jitter, 2 * self.jitter)
 
 

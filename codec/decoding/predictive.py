@@ -19,7 +19,8 @@ from codec.network.predictive.frames import empty_symbols, predict, reconstruct
 from codec.network.predictive.head import ClipHead, load_head
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import find, load_network
-from codec.network.predictive.symbols import Symbols
+from codec.network.predictive.symbols import CARRIED, Symbols
+from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
 from codec.specs import Geometry, PredictiveSpec
 
@@ -54,6 +55,7 @@ class Shown:
     """A decoded frame."""
 
     frame: Tensor  # uint8 [3, H, W]
+    moved: Moved
     pooled: Tensor | None  # float32 [patches, C], what a CLIP head sees of it; None without one
 
 
@@ -134,7 +136,7 @@ class PredictiveDecoder:
         """Frames of the same number of references, all of them at hand."""
         height, width = self._geometry.height, self._geometry.width
         coded = [self._segment.record(self._place_of[n]) for n in numbers]
-        symbols = [self._parsed(frame) for frame in coded]
+        symbols = [self._parsed(frame, have) for frame in coded]
         quality = torch.tensor([float(frame.quality) for frame in coded], device=self._device)
         shown = motion = None
         if references:
@@ -143,12 +145,16 @@ class PredictiveDecoder:
         prediction = predict(self._network, shown, motion, len(numbers), height, width)
         frames, trunk = reconstruct(self._network, symbols, prediction, quality, bool(references), height, width)
         pooled = [None] * len(numbers) if self._head is None else self._head.pool(trunk, self._geometry)
-        return {n: Shown(frame, own) for n, frame, own in zip(numbers, frames, pooled, strict=True)}
+        moved = [Moved(frame.references, s.motion) for frame, s in zip(coded, symbols, strict=True)]
+        return {n: Shown(*parts) for n, *parts in zip(numbers, frames, moved, pooled, strict=True)}
 
-    def _parsed(self, frame: CodedFrame) -> Symbols:
+    def _parsed(self, frame: CodedFrame, have: dict[int, Shown]) -> Symbols:
         height, width = self._geometry.height, self._geometry.width
         ways = [r - frame.number for r in frame.references]
         where = f"frame {self._segment.start + frame.number}"
         empty = empty_symbols(self._network, height, width, len(ways))
         ratio = ways[-1] / ways[0] if ways else None
-        return self._coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where)
+        carried = None
+        if frame.flags & CARRIED:
+            carried = carry(frame.number, frame.references, {r: have[r].moved for r in frame.references})
+        return self._coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where, carried)

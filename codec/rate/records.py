@@ -3,15 +3,13 @@
     motion, then hyper-latents, then residuals of the latents: each where its flag is set, all zero where it is not
 
 Every part is coded in passes, each value under the table row that earlier passes suggest; a value whose row is 0 is 0
-and is not coded. One function walks each part for both directions: a `Port` takes the values of a pass and returns them
-when it writes, and returns the ones of the file when it reads, so that both sides see the same contexts.
+and is not coded. One function walks each part for both directions, through a `Port` (`codec.rate.motion`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,25 +19,15 @@ from bitstream import Decoder, Encoder, MalformedChunk, bit_costs
 from codec.network.predictive.network import FIRST, GLOBALS, HYPER, SECOND, PredictiveNetwork
 from codec.network.predictive.quality import KNOTS, QUALITIES
 from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, IntegerLayer, TrainedLayer
-from codec.network.predictive.symbols import HYPERS, MOTION, PARTS, RESIDUALS, Integers, Symbols
+from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, PARTS, RESIDUALS, Integers, Symbols
 from codec.network.predictive.transform import LATENTS
+from codec.rate.motion import Port, code_motion
 
 Layers = tuple[IntegerLayer, IntegerLayer]
 Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
-Cells = tuple[Places, Places]  # y, x
 
 CODED = (*FIRST, *SECOND)  # channels of the latents as they are coded
 _MAGNITUDES = MAGNITUDES.astype(np.uint16)
-
-COARSEST = 16  # cells between the motion vectors of the first pass
-LARGEST_MOTION = 2**13  # quarter pixels
-
-
-class Port(Protocol):
-    """One direction of coding."""
-
-    def __call__(self, values: Integers, rows: NDArray[np.uint8]) -> Integers:
-        """Values of one pass under their rows; both of any one shape."""
 
 
 class WritingPort:
@@ -106,23 +94,36 @@ class FrameCoder:
         self._networks = [(n, 0) for n in hyper] + [(n, network.shape.context) for n in scales]
         self._told: dict[tuple[int, bool], list[Layers]] = {}
 
-    def write(self, symbols: Symbols, quality: int, ratio: float | None) -> tuple[bytes, Symbols, dict[str, float]]:
-        """-> record, the symbols as a decoder will read them, ideal bits by part."""
+    def write(
+        self, symbols: Symbols, quality: int, ratio: float | None, carried: Integers | None = None
+    ) -> tuple[bytes, Symbols, dict[str, float]]:
+        """-> record, the symbols as a decoder will read them, ideal bits by part.
+
+        ratio, carried: of `code_motion`; None for what the frame does not have.
+        """
         port = WritingPort()
         bits: dict[str, float] = {}
 
         def count(flag: int) -> None:
             bits[PARTS[flag]] = port.bits - sum(bits.values())
 
-        kept = self._code(port, symbols, symbols.flags, quality, ratio, count)
+        kept = self._code(port, symbols, symbols.flags, quality, ratio, carried, count)
         return port.finish(), kept, bits
 
-    def read(self, record: bytes, flags: int, empty: Symbols, quality: int, ratio: float | None, where: str) -> Symbols:
+    def read(
+        self,
+        record: bytes,
+        flags: int,
+        empty: Symbols,
+        quality: int,
+        ratio: float | None,
+        where: str,
+        carried: Integers | None = None,
+    ) -> Symbols:
         """Inverse of `write`. empty: zeros of the shapes that the frame has. Raises MalformedChunk."""
-        if flags & ~sum(PARTS) or (flags & MOTION and not len(empty.motion)):
-            raise MalformedChunk(f"{where}: flags {flags} name parts that this frame does not have")
+        check_flags(flags, len(empty.motion), where)
         port = ReadingPort(record, where)
-        symbols = self._code(port, empty, flags, quality, ratio)
+        symbols = self._code(port, empty, flags, quality, ratio, carried)
         port.finish()
         return symbols
 
@@ -133,13 +134,14 @@ class FrameCoder:
         flags: int,
         quality: int,
         ratio: float | None,
+        carried: Integers | None,
         done: Callable[[int], None] = lambda flag: None,
     ) -> Symbols:
         """Walk the parts of a frame; done: called after each."""
         motion, hyper, residuals = symbols.motion, symbols.hyper, symbols.residuals
         networks = self._networks_for(quality, bool(len(motion)))
         if flags & MOTION:
-            motion = code_motion(port, motion, ratio or 0.0)
+            motion = code_motion(port, motion, ratio or 0.0, carried)
         done(MOTION)
         if flags & HYPERS:
             hyper = _code_hyper(port, hyper, networks[:2])
@@ -165,6 +167,13 @@ class FrameCoder:
         near = np.stack([padded[:, y : y + h, x : x + w] for y in range(3) for x in range(3)], -1)  # [hyper, h, w, 9]
         out = self._context(near.transpose(1, 2, 0, 3).reshape(h * w, -1)).reshape(h, w, -1, HYPER, HYPER)
         return out.transpose(0, 3, 1, 4, 2).reshape(h * HYPER * w * HYPER, -1)
+
+
+def check_flags(flags: int, references: int, where: str) -> None:
+    """Raise MalformedChunk for parts that a frame of so many references does not have."""
+    known = sum(PARTS) | CARRIED
+    if flags & ~known or (flags & MOTION and not references) or (flags & CARRIED and not flags & MOTION):
+        raise MalformedChunk(f"{where}: flags {flags} name parts that this frame does not have")
 
 
 def _code_hyper(port: Port, hyper: Integers, networks: list[Layers]) -> Integers:
@@ -244,100 +253,3 @@ def _layers(network: nn.Module) -> Layers:
 
 def _run(layers: Layers, inputs: NDArray[np.float32]) -> NDArray[np.uint8]:
     return layers[1](layers[0](inputs)).astype(np.uint8)
-
-
-# ---- motion: coarse to fine, each vector predicted from those around it ----
-
-
-def code_motion(port: Port, motion: Integers, ratio: float) -> Integers:
-    """Motion [references, 2, rows, columns]. ratio: how far the second reference lies, in units of the first's way."""
-    coded = motion.copy()
-    coded[1:] -= along(motion[:1], ratio)
-    out = np.zeros_like(coded)
-    for stage, cells, near in motion_passes(*motion.shape[2:]):
-        y, x = cells
-        so_far = np.zeros(len(y), np.int64)
-        for r in range(len(coded)):
-            expected, spread = expect(out[r], cells, near)
-            for axis in range(2):
-                rows = motion_rows(stage, so_far, spread)
-                found = port((coded[r, axis, y, x] - expected[axis]).astype(np.int16), rows)
-                out[r, axis, y, x] = found + expected[axis]
-                so_far += np.abs(found)
-    out[1:] += along(out[:1], ratio)
-    return out
-
-
-def along(first: Integers, ratio: float) -> Integers:
-    """Motion to the second reference where that to the first goes on steadily."""
-    return np.clip(np.floor(first * float(ratio) + 0.5), -LARGEST_MOTION, LARGEST_MOTION).astype(np.int16)
-
-
-@lru_cache(8)
-def motion_passes(rows: int, columns: int) -> list[tuple[int, Cells, Places | None]]:
-    """(stage, cells, which vectors each is predicted from) of each pass.
-
-    The last are places [4, n] in the grid, None in the first pass; for one beyond the edges the first that is not.
-    """
-    y, x = np.mgrid[:rows, :columns]
-    passes: list[tuple[int, Cells, Places | None]] = []
-
-    def add(stage: int, chosen: NDArray[np.bool_], offsets: tuple[tuple[int, int], ...]) -> None:
-        cells = np.nonzero(chosen)
-        near = np.stack([(cells[0] + a, cells[1] + b) for a, b in offsets]) if offsets else None  # [4, 2, n]
-        if not len(cells[0]):
-            return
-        if near is None:
-            passes.append((stage, (cells[0], cells[1]), None))
-            return
-        inside = ((near >= 0) & (near < [[rows], [columns]])).all(1)
-        places = near[:, 0] * columns + near[:, 1]
-        fallback = np.take_along_axis(places, inside.argmax(0)[None], 0)
-        passes.append((stage, (cells[0], cells[1]), np.where(inside, places, fallback)))
-
-    add(0, (y % COARSEST == 0) & (x % COARSEST == 0), ())
-    step, stage = COARSEST // 2, 1
-    while step:
-        odd_y, odd_x = y % (2 * step) == step, x % (2 * step) == step
-        on_grid = (y % step == 0) & (x % step == 0)
-        add(stage, on_grid & odd_y & odd_x, tuple((a * step, b * step) for a in (-1, 1) for b in (-1, 1)))
-        add(stage, on_grid & (odd_y != odd_x), ((-step, 0), (step, 0), (0, -step), (0, step)))
-        step, stage = step // 2, stage + 1
-    return passes
-
-
-def expect(field: Integers, cells: Cells, near: Places | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """-> (expected vectors [2, n]: the middle of those around, how far those differ [n]).
-
-    Of four neighbours the mean of the middle two, rounded down. cells, near: of `motion_passes`.
-    """
-    if near is None:
-        return np.zeros((2, len(cells[0])), np.int64), np.zeros(len(cells[0]), np.int64)
-    around = field.reshape(2, -1)[:, near].astype(np.int64)  # [2, 4, n]
-    most, least = around.max(1), around.min(1)
-    return (around.sum(1) - most - least) >> 1, (most - least).sum(0)
-
-
-PREVIOUS_CLASSES = (1, 3)  # least magnitude of each class but the first: of components coded before at the same cell
-SPREAD_CLASSES = (1, 2, 4, 7, 12, 20, 40)  # likewise of the spread of the vectors around
-_PREVIOUS = np.searchsorted(PREVIOUS_CLASSES, np.arange(PREVIOUS_CLASSES[-1] + 1), side="right")
-_SPREAD = np.searchsorted(SPREAD_CLASSES, np.arange(SPREAD_CLASSES[-1] + 1), side="right")
-
-
-def motion_rows(stage: int, before: NDArray[np.int64], spread: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Table rows [n] of one component. before: summed magnitudes of the components coded before it at its cells."""
-    previous = _PREVIOUS[np.minimum(before, PREVIOUS_CLASSES[-1])]
-    return MOTION_ROWS[stage, previous, _SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
-
-
-# Rows by stage, class of what is coded before at the cell, class of the spread; fitted to motion of training clips.
-MOTION_ROWS = np.array(
-    [
-        [[15, 42, 46, 50, 54, 58, 60, 60], [40, 50, 54, 58, 60, 60, 60, 60], [56, 58, 60, 60, 60, 60, 60, 60]],
-        [[2, 13, 17, 21, 21, 27, 27, 43], [22, 26, 30, 34, 42, 42, 48, 55], [53, 44, 44, 44, 45, 50, 53, 59]],
-        [[4, 13, 17, 18, 21, 25, 26, 40], [31, 32, 32, 33, 36, 42, 45, 53], [45, 43, 43, 44, 44, 46, 50, 59]],
-        [[2, 13, 16, 19, 22, 24, 27, 41], [30, 30, 31, 35, 37, 40, 44, 52], [41, 41, 41, 41, 42, 44, 49, 57]],
-        [[1, 12, 16, 18, 20, 22, 26, 42], [26, 27, 29, 32, 35, 40, 44, 52], [32, 32, 33, 38, 39, 43, 46, 56]],
-    ],
-    np.uint8,
-)

@@ -13,20 +13,19 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstream import FrameSegment, write_frames
 from codec.encoding.predictive.analysis import load_analysis
-from codec.encoding.predictive.frame import Encoded, FrameEncoder
-from codec.encoding.predictive.gop import GopSettings, order, scene_cuts
+from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
+from codec.encoding.predictive.gop import GopSettings, needed, order, scene_cuts
 from codec.encoding.predictive.head import fit_head
 from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma
 from codec.network.predictive.head import ClipHead
@@ -103,7 +102,7 @@ class _Run:
     def __init__(self, task: SegmentTask, encoder: FrameEncoder, watcher: Watcher) -> None:
         self.task, self.encoder, self.watcher = task, encoder, watcher
         planes = [luma(frame) for frame in task.frames]
-        self.flows, self.cuts = Flows(planes), scene_cuts(planes)
+        self.planes, self.flows, self.cuts = planes, Flows(planes), scene_cuts(planes)
         self.anchors: tuple[int, ...] = task.settings.model.anchor
         self.started = time.perf_counter()
 
@@ -120,24 +119,24 @@ class _Run:
     def _encode(self, quality: float, anchor: int) -> Try:
         structure = GopSettings(anchor, self.task.settings.model.keyint)
         groups = order(len(self.task.frames), structure, self.cuts)
-        items = [item for group in groups for item in group]
+        items = [replace(item, references=needed(item, self.planes)) for group in groups for item in group]
         uses = Counter(r for item in items for r in item.references)
         frames: list[Encoded] = []
-        shown: dict[int, NDArray[np.uint8]] = {}  # of the frames that others will refer to
+        kept: dict[int, Reference] = {}  # the frames that others will refer to
         pooled: dict[int, Tensor] = {}
         for item in items:
-            references = {r: shown[r] for r in item.references}
+            references = {r: kept[r] for r in item.references}
             frame, index = self.task.frames[item.number], structure.quality(quality, item)
-            encoded, decoded = self.encoder.encode(item.number, frame, references, index, self.flows)
+            encoded, decoded, trunk = self.encoder.encode(item.number, frame, references, index, self.flows)
             frames.append(encoded)
             if uses[item.number]:
-                shown[item.number] = decoded.shown
+                kept[item.number] = decoded
             if self.task.features is not None:
-                pooled[item.number] = ClipHead.pool(decoded.trunk, self.task.geometry)
+                pooled[item.number] = ClipHead.pool(trunk, self.task.geometry)
             uses.subtract(item.references)
             for number in item.references:
                 if not uses[number]:
-                    shown.pop(number, None)
+                    kept.pop(number, None)
             self.watcher.status(self._status(frames))
         return Try(quality, anchor, frames, {item.number: item.level for item in items}, self._head(pooled))
 

@@ -17,8 +17,9 @@ from codec.network.predictive.frames import empty_symbols, pad, predict, reconst
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
-from codec.network.predictive.symbols import Integers, Symbols
+from codec.network.predictive.symbols import CARRIED, MOTION, Symbols
 from codec.network.predictive.transform import BLOCK
+from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
 
 
@@ -32,12 +33,11 @@ class Encoded:
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
-    """The frame as a decoder will have it."""
+class Reference:
+    """What other frames are made from: a frame as a decoder will have it, and its motion."""
 
     shown: NDArray[np.uint8]  # RGB [H, W, 3]
-    motion: Integers  # [references, 2, rows, columns]
-    trunk: Tensor  # features [1, C, H/8, W/8]: what a CLIP head sees
+    moved: Moved
 
 
 class FrameEncoder:
@@ -52,32 +52,39 @@ class FrameEncoder:
         self,
         number: int,
         frame: NDArray[np.uint8],
-        references: dict[int, NDArray[np.uint8]],
+        references: dict[int, Reference],
         quality: int,
         flows: Flows,
-    ) -> tuple[Encoded, Decoded]:
-        """A frame, RGB [H, W, 3]. references: decoded frames by number, none for a key frame."""
+    ) -> tuple[Encoded, Reference, Tensor]:
+        """A frame, RGB [H, W, 3]. references: by number, none for a key frame.
+
+        Returns also the trunk's features [1, C, H/8, W/8], which a CLIP head sees.
+        """
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
         ways = [r - number for r in references]
         ratio = ways[-1] / ways[0] if ways else None
         motion = empty_symbols(net, height, width, len(references)).motion
-        shown = moved = None
+        shown = moved = carried = None
         if ratio is not None:
-            planes = [luma(r) for r in references.values()]
+            planes = [luma(r.shown) for r in references.values()]
             starts = [[flows.between(number, r)] for r in references]
-            motion = search(luma(frame), planes, starts, ratio, lagrangian(quality), self.settings)
-            shown = torch.stack([_planes(r) for r in references.values()])[None]
+            carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
+            motion, carried = search(
+                luma(frame), planes, starts, ratio, lagrangian(quality), carried, self.settings
+            )
+            shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
             moved = torch.from_numpy(motion)[None]
         q = torch.tensor([float(quality)])
         pixels = F.pixel_unshuffle(pad(_planes(frame)[None].float()), BLOCK)
         prediction = predict(net, shown, moved, 1, height, width)
         symbols = Symbols(motion, *self._quantized(pixels, prediction, q, predicted))
-        record, kept, bits = self.coder.write(symbols, quality, ratio)
+        record, kept, bits = self.coder.write(symbols, quality, ratio, carried)
         output, trunk = reconstruct(net, [kept], prediction, q, predicted, height, width)
         decoded = output[0].permute(1, 2, 0).contiguous().numpy()
-        coded = CodedFrame(number, tuple(references), quality, symbols.flags, record)
-        return Encoded(coded, bits, _mse(decoded, frame)), Decoded(decoded, kept.motion, trunk)
+        flags = symbols.flags | (CARRIED if carried is not None and symbols.flags & MOTION else 0)
+        coded = CodedFrame(number, tuple(references), quality, flags, record)
+        return Encoded(coded, bits, _mse(decoded, frame)), Reference(decoded, Moved(coded.references, kept.motion)), trunk
 
     def _quantized(
         self, pixels: Tensor, prediction: tuple[Tensor, Tensor], quality: Tensor, predicted: bool

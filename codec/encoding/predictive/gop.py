@@ -15,6 +15,7 @@ from bitstream import MAX_DEPTH, QUALITIES
 # Quality indices below the key frame, for anchors and the levels between them: a bit in a frame that others are made
 # from improves all of those (measured: docs/log.md).
 DROPS = (4, 10, 15, 19, 22, 24, 26)
+REPEATED = 0.5  # mean squared difference of luma below which a frame repeats another
 CUT_CHANGE = 12.0  # mean absolute difference that a cut has at least, of 0..255, on pictures of 32 pixels' height
 CUT_RATIO = 4.0  # and how often as large as its neighbours' differences
 
@@ -46,6 +47,18 @@ class Planned:
     number: int
     references: tuple[int, ...]
     level: int  # 0 key frames, 1 anchors, 2.. halving the gaps
+
+
+def needed(planned: Planned, planes: Sequence[NDArray[np.float32]]) -> tuple[int, ...]:
+    """Its references, or the one alone that it repeats: the other would only show what is not there.
+
+    planes: luma of all frames, float32 [H, W] each.
+    """
+    if len(planned.references) < 2:
+        return planned.references
+    change = [float(np.square(planes[r] - planes[planned.number]).mean()) for r in planned.references]
+    nearest = int(np.argmin(change))
+    return (planned.references[nearest],) if change[nearest] < REPEATED < max(change) else planned.references
 
 
 def order(frames: int, settings: GopSettings, cuts: Sequence[int] = ()) -> list[list[Planned]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int16]
 
 MOTION, HYPERS, RESIDUALS = 1, 2, 4  # flags of a record
+CARRIED = 8  # flag: motion is coded as the difference from what it would be going on
 PARTS = {MOTION: "motion", HYPERS: "hyper-latents", RESIDUALS: "latents"}
 
 

@@ -1,0 +1,162 @@
+"""Motion of a frame <-> passes of integers: coarse to fine, each vector predicted from those around it.
+
+Where motion goes on as it was, `carry` says it beforehand, and only differences from that are coded. One function walks
+the passes for both directions: a `Port` takes the values of a pass and returns them when it writes, and returns the ones
+of the file when it reads, so that both sides see the same contexts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.network.predictive.motion import CELL, UNITS
+from codec.network.predictive.symbols import Integers
+
+Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
+Cells = tuple[Places, Places]  # y, x
+
+COARSEST = 16  # cells between the motion vectors of the first pass
+LARGEST_MOTION = 2**13  # quarter pixels
+
+
+class Port(Protocol):
+    """One direction of coding."""
+
+    def __call__(self, values: Integers, rows: NDArray[np.uint8]) -> Integers:
+        """Values of one pass under their rows; both of any one shape."""
+
+
+def code_motion(port: Port, motion: Integers, ratio: float, carried: Integers | None = None) -> Integers:
+    """Motion [references, 2, rows, columns], in passes through a port.
+
+    ratio: how far the second reference lies, in units of the first's way. carried: what motion to the first is coded
+    as the difference from, [2, rows, columns]; None for zero.
+    """
+    coded = motion.copy()
+    coded[1:] -= along(motion[:1], ratio)
+    if carried is not None:
+        coded[0] -= carried
+    out = np.zeros_like(coded)
+    for stage, cells, near in motion_passes(*motion.shape[2:]):
+        y, x = cells
+        so_far = np.zeros(len(y), np.int64)
+        for r in range(len(coded)):
+            expected, spread = expect(out[r], cells, near)
+            for axis in range(2):
+                rows = motion_rows(stage, so_far, spread)
+                found = port((coded[r, axis, y, x] - expected[axis]).astype(np.int16), rows)
+                out[r, axis, y, x] = found + expected[axis]
+                so_far += np.abs(found)
+    if carried is not None:
+        out[0] += carried
+    out[1:] += along(out[:1], ratio)
+    return out
+
+
+def along(first: Integers, ratio: float) -> Integers:
+    """Motion to the second reference where that to the first goes on steadily."""
+    return np.clip(np.floor(first * float(ratio) + 0.5), -LARGEST_MOTION, LARGEST_MOTION).astype(np.int16)
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """The motion of a frame decoded before."""
+
+    references: tuple[int, ...]  # by number
+    motion: Integers  # [references, 2, rows, columns]
+
+
+def carry(number: int, references: Sequence[int], earlier: Mapping[int, Moved]) -> Integers | None:
+    """Motion of a frame to the first of its references, as motion between earlier frames goes on: [2, rows, columns].
+
+    Of the references and of what they refer to themselves the first pair is taken that the frame lies between, or else
+    the first pair. Where the frame is, the vector is that of the cell to which a first look at it leads. None where no
+    reference refers to another frame.
+    """
+    pairs = [(p, k) for p in references for k in range(len(earlier[p].references))]
+    if not pairs:
+        return None
+    p, k = next((pair for pair in pairs if earlier[pair[0]].references[pair[1]] in references), pairs[0])
+    field, way = earlier[p].motion[k], earlier[p].references[k] - p
+    rows, columns = field.shape[1:]
+    y, x = np.mgrid[:rows, :columns]
+    to_cell = (p - number) / way / (UNITS * CELL)
+    dy, dx = np.floor(field * to_cell + 0.5).astype(np.int64)
+    found = field[:, np.clip(y + dy, 0, rows - 1), np.clip(x + dx, 0, columns - 1)]
+    return along(found, (references[0] - number) / way)
+
+
+@lru_cache(8)
+def motion_passes(rows: int, columns: int) -> list[tuple[int, Cells, Places | None]]:
+    """(stage, cells, which vectors each is predicted from) of each pass.
+
+    The last are places [4, n] in the grid, None in the first pass; for one beyond the edges the first that is not.
+    """
+    y, x = np.mgrid[:rows, :columns]
+    passes: list[tuple[int, Cells, Places | None]] = []
+
+    def add(stage: int, chosen: NDArray[np.bool_], offsets: tuple[tuple[int, int], ...]) -> None:
+        cells = np.nonzero(chosen)
+        near = np.stack([(cells[0] + a, cells[1] + b) for a, b in offsets]) if offsets else None  # [4, 2, n]
+        if not len(cells[0]):
+            return
+        if near is None:
+            passes.append((stage, (cells[0], cells[1]), None))
+            return
+        inside = ((near >= 0) & (near < [[rows], [columns]])).all(1)
+        places = near[:, 0] * columns + near[:, 1]
+        fallback = np.take_along_axis(places, inside.argmax(0)[None], 0)
+        passes.append((stage, (cells[0], cells[1]), np.where(inside, places, fallback)))
+
+    add(0, (y % COARSEST == 0) & (x % COARSEST == 0), ())
+    step, stage = COARSEST // 2, 1
+    while step:
+        odd_y, odd_x = y % (2 * step) == step, x % (2 * step) == step
+        on_grid = (y % step == 0) & (x % step == 0)
+        add(stage, on_grid & odd_y & odd_x, tuple((a * step, b * step) for a in (-1, 1) for b in (-1, 1)))
+        add(stage, on_grid & (odd_y != odd_x), ((-step, 0), (step, 0), (0, -step), (0, step)))
+        step, stage = step // 2, stage + 1
+    return passes
+
+
+def expect(field: Integers, cells: Cells, near: Places | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """-> (expected vectors [2, n]: the middle of those around, how far those differ [n]).
+
+    Of four neighbours the mean of the middle two, rounded down. cells, near: of `motion_passes`.
+    """
+    if near is None:
+        return np.zeros((2, len(cells[0])), np.int64), np.zeros(len(cells[0]), np.int64)
+    around = field.reshape(2, -1)[:, near].astype(np.int64)  # [2, 4, n]
+    most, least = around.max(1), around.min(1)
+    return (around.sum(1) - most - least) >> 1, (most - least).sum(0)
+
+
+PREVIOUS_CLASSES = (1, 3)  # least magnitude of each class but the first: of components coded before at the same cell
+SPREAD_CLASSES = (1, 2, 4, 7, 12, 20, 40)  # likewise of the spread of the vectors around
+_PREVIOUS = np.searchsorted(PREVIOUS_CLASSES, np.arange(PREVIOUS_CLASSES[-1] + 1), side="right")
+_SPREAD = np.searchsorted(SPREAD_CLASSES, np.arange(SPREAD_CLASSES[-1] + 1), side="right")
+
+
+def motion_rows(stage: int, before: NDArray[np.int64], spread: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Table rows [n] of one component. before: summed magnitudes of the components coded before it at its cells."""
+    previous = _PREVIOUS[np.minimum(before, PREVIOUS_CLASSES[-1])]
+    return MOTION_ROWS[stage, previous, _SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
+
+
+# Rows by stage, class of what is coded before at the cell, class of the spread; fitted to motion of training clips.
+MOTION_ROWS = np.array(
+    [
+        [[15, 42, 46, 50, 54, 58, 60, 60], [40, 50, 54, 58, 60, 60, 60, 60], [56, 58, 60, 60, 60, 60, 60, 60]],
+        [[2, 13, 17, 21, 21, 27, 27, 43], [22, 26, 30, 34, 42, 42, 48, 55], [53, 44, 44, 44, 45, 50, 53, 59]],
+        [[4, 13, 17, 18, 21, 25, 26, 40], [31, 32, 32, 33, 36, 42, 45, 53], [45, 43, 43, 44, 44, 46, 50, 59]],
+        [[2, 13, 16, 19, 22, 24, 27, 41], [30, 30, 31, 35, 37, 40, 44, 52], [41, 41, 41, 41, 42, 44, 49, 57]],
+        [[1, 12, 16, 18, 20, 22, 26, 42], [26, 27, 29, 32, 35, 40, 44, 52], [32, 32, 33, 38, 39, 43, 46, 56]],
+    ],
+    np.uint8,
+)
