@@ -118,7 +118,8 @@ def _translations(target: Plane, reference: Plane) -> list[tuple[float, float]]:
         for y in range(0, height - size_y + 1, max(1, size_y // 2)):
             for x in range(0, width - size_x + 1, max(1, size_x // 2)):
                 tile = slice(y, y + size_y), slice(x, x + size_x)
-                (dx, dy), response = cv2.phaseCorrelate(target[tile], reference[tile], window)
+                # copies: OpenCV multiplies by the window in place where a tile's sides suit its transform
+                (dx, dy), response = cv2.phaseCorrelate(target[tile].copy(), reference[tile].copy(), window)
                 if response > CLEAR:
                     found[round(dy), round(dx)] += 1
     found.pop((0, 0), None)
