@@ -1,8 +1,8 @@
 """Motion of a frame <-> passes of integers: coarse to fine, each vector predicted from those around it.
 
-Where motion goes on as it was, `carry` says it beforehand, and only differences from that are coded. One function walks
-the passes for both directions: a `Port` takes the values of a pass and returns them when it writes, and returns the ones
-of the file when it reads, so that both sides see the same contexts.
+Where motion goes on as it was, `carry` says it beforehand, and only differences from that are coded. One function
+walks the passes for both directions: a `Port` takes the values of a pass and returns them when it writes, and returns
+the ones of the file when it reads, so that both sides see the same contexts.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def carry(number: int, references: Sequence[int], earlier: Mapping[int, Moved]) 
     """Motion of a frame to the first of its references, as motion between earlier frames goes on: [2, rows, columns].
 
     Of the references and of what they refer to themselves the first pair is taken that the frame lies between, or else
-    the first pair. Where the frame is, the vector is that of the cell to which a first look at it leads. None where no
-    reference refers to another frame.
+    the first pair. Where the frame is, the vector is that of the cell to which a first look at it leads. None, for
+    zero, where no reference refers to another frame.
     """
     pairs = [(p, k) for p in references for k in range(len(earlier[p].references))]
     if not pairs:

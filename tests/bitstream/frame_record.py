@@ -52,7 +52,8 @@ class Page:
             values[place] = self._stream.value(rows[place])
         return values
 
-    def motion(self, references: int, height: int, width: int, ways: list[int]) -> Map:
+    def motion(self, references: int, height: int, width: int, ways: list[int], carried: Map | None = None) -> Map:
+        """carried: [axis, y, x], where the flag says so."""
         rows, columns = math.ceil(height / 8), math.ceil(width / 8)
         coded: Map = {}
         for stage, cells, offsets in _passes(rows, columns):
@@ -74,6 +75,8 @@ class Page:
                         coded[r, axis, c[0], c[1]] = value + expected[c][axis]
                         before[c] += abs(value)
         for axis, y, x in product((0, 1), range(rows), range(columns)):
+            if carried is not None:
+                coded[0, axis, y, x] += carried[axis, y, x]
             if references == 2:
                 steady = math.floor(coded[0, axis, y, x] * (ways[1] / ways[0]) + 0.5)
                 coded[1, axis, y, x] += min(max(steady, -8192), 8192)
@@ -112,6 +115,26 @@ class Page:
                 inputs = {(y, x): inputs[y, x] + [MAGNITUDES[abs(new[c, y, x])] for c in group] for y, x in cells}
                 out |= new
         return out
+
+
+def carried_motion(
+    t: int, references: list[int], earlier: dict[int, tuple[list[int], Map]], size: tuple[int, int]
+) -> Map:
+    """earlier: of each reference its own references, and its motion [reference, axis, y, x]."""
+    grid = list(product(range(math.ceil(size[0] / 8)), range(math.ceil(size[1] / 8))))
+    pairs = [(p, k, s) for p in references for k, s in enumerate(earlier[p][0])]
+    if not pairs:
+        return {(axis, y, x): 0 for axis in (0, 1) for y, x in grid}
+    p, k, s = next((pair for pair in pairs if pair[2] in references), pairs[0])
+    field = earlier[p][1]
+    out: Map = {}
+    for y, x in grid:
+        v, u = (math.floor(field[k, axis, y, x] * ((p - t) / (s - p) / 32) + 0.5) for axis in (0, 1))
+        at = min(max(y + v, 0), grid[-1][0]), min(max(x + u, 0), grid[-1][1])
+        for axis in (0, 1):
+            moved = math.floor(field[k, axis, at[0], at[1]] * ((references[0] - t) / (s - p)) + 0.5)
+            out[axis, y, x] = min(max(moved, -8192), 8192)
+    return out
 
 
 def globals_of(quality: int, predicted: bool) -> list[int]:

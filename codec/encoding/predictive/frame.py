@@ -70,9 +70,7 @@ class FrameEncoder:
             planes = [luma(r.shown) for r in references.values()]
             starts = [[flows.between(number, r)] for r in references]
             carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
-            motion, carried = search(
-                luma(frame), planes, starts, ratio, lagrangian(quality), carried, self.settings
-            )
+            motion, carried = search(luma(frame), planes, starts, ratio, lagrangian(quality), carried, self.settings)
             shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
             moved = torch.from_numpy(motion)[None]
         q = torch.tensor([float(quality)])
@@ -84,7 +82,11 @@ class FrameEncoder:
         decoded = output[0].permute(1, 2, 0).contiguous().numpy()
         flags = symbols.flags | (CARRIED if carried is not None and symbols.flags & MOTION else 0)
         coded = CodedFrame(number, tuple(references), quality, flags, record)
-        return Encoded(coded, bits, _mse(decoded, frame)), Reference(decoded, Moved(coded.references, kept.motion)), trunk
+        return (
+            Encoded(coded, bits, _mse(decoded, frame)),
+            Reference(decoded, Moved(coded.references, kept.motion)),
+            trunk,
+        )
 
     def _quantized(
         self, pixels: Tensor, prediction: tuple[Tensor, Tensor], quality: Tensor, predicted: bool

@@ -17,10 +17,11 @@ from codec.network.predictive import network as twins
 from codec.network.predictive.frames import empty_symbols
 from codec.network.predictive.network import FIRST, GLOBALS, SECOND, PredictiveNetwork, Shape
 from codec.network.predictive.scales import LARGEST_VALUE, MAGNITUDES, TrainedLayer, scale_network
-from codec.network.predictive.symbols import HYPERS, MOTION, RESIDUALS, Integers, Symbols
+from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, RESIDUALS, Integers, Symbols
 from codec.network.predictive.transform import LATENTS
 from codec.rate import records
-from codec.rate.records import LARGEST_MOTION, MOTION_ROWS, FrameCoder, ReadingPort, WritingPort
+from codec.rate.motion import LARGEST_MOTION, MOTION_ROWS, Moved, carry, code_motion, motion_passes
+from codec.rate.records import FrameCoder, ReadingPort, WritingPort
 from tests.bitstream import frame_record as page
 
 SMALL = Shape(features=8, means=8, hyper=4, context=3, hidden=8, blocks=1)
@@ -108,6 +109,52 @@ def test_only_the_parts_of_the_flags_are_coded() -> None:
     assert CODER.write(empty, 30, 1.0)[0] == b""
 
 
+@pytest.mark.parametrize("references", [1, 2])
+def test_motion_is_coded_as_the_difference_from_what_is_carried(references: int) -> None:
+    symbols = random_symbols(np.random.default_rng(4), 96, 64, references, 0.8)
+    empty, ratio = empty_symbols(NETWORK, 96, 64, references), [None, None, -1.0][references]
+    flags = symbols.flags | CARRIED
+    record, kept, _ = CODER.write(symbols, 17, ratio, symbols.motion[0])
+    assert np.array_equal(kept.motion, symbols.motion)
+    assert same(CODER.read(record, flags, empty, 17, ratio, "frame", symbols.motion[0]), kept)
+    assert len(record) < len(CODER.write(symbols, 17, ratio)[0])
+    with pytest.raises(MalformedChunk, match=f"flags {flags - MOTION} name"):
+        CODER.read(record, flags - MOTION, empty, 17, ratio, "frame", symbols.motion[0])
+
+
+numbers = st.integers(0, 40)
+
+
+@given(st.data(), st.sampled_from([(1, 1), (5, 3), (9, 14)]))
+@settings(deadline=None, max_examples=60)
+def test_carried_motion_is_what_the_page_says(data: st.DataObject, size: tuple[int, int]) -> None:
+    t, *references = data.draw(st.lists(numbers, min_size=2, max_size=3, unique=True))
+    rng = np.random.default_rng(data.draw(numbers))
+    earlier = {}
+    for p in references:
+        others = data.draw(st.lists(st.sampled_from([n for n in range(41) if n not in (p, t)]), max_size=2, unique=True))
+        field = np.rint(rng.laplace(0, 60, (len(others), 2, *size))).astype(np.int16)
+        earlier[p] = Moved(tuple(others), field)
+    found = carry(t, references, earlier)
+    told = {
+        p: (list(m.references), {place: int(v) for place, v in np.ndenumerate(m.motion)}) for p, m in earlier.items()
+    }
+    wanted = page.carried_motion(t, references, told, (8 * size[0], 8 * size[1]))
+    if found is None:
+        assert not any(wanted.values())
+    else:
+        assert {place: int(v) for place, v in np.ndenumerate(found)} == wanted
+
+
+def test_steady_motion_is_carried_on() -> None:
+    motion = np.broadcast_to(np.array([8, -16], np.int16)[:, None, None], (1, 2, 6, 7))
+    earlier = {0: Moved((), motion[:0]), 8: Moved((0,), motion)}
+    assert (carry(4, (0, 8), earlier) == motion[0] // 2).all()
+    assert (carry(16, (8,), earlier) == motion[0]).all()
+    assert (carry(4, (8, 0), earlier) == -motion[0] // 2).all()
+    assert carry(8, (0,), earlier) is None
+
+
 @pytest.mark.parametrize("references", [0, 2])
 def test_ideal_bits_are_those_of_the_record(references: int) -> None:
     symbols = random_symbols(np.random.default_rng(7), 180, 320, references, 0.8)
@@ -120,9 +167,9 @@ def test_values_out_of_range_are_coded_as_the_nearest() -> None:
     motion = np.zeros((1, 2, 40, 40), np.int16)
     motion[0, 0, 0, 0] = 900  # more than one value of 127 can say
     port = WritingPort()
-    kept = records.code_motion(port, motion, 1.0)
+    kept = code_motion(port, motion, 1.0)
     assert kept[0, 0, 0, 0] == 127
-    back = records.code_motion(ReadingPort(port.finish(), "frame"), np.zeros_like(motion), 1.0)
+    back = code_motion(ReadingPort(port.finish(), "frame"), np.zeros_like(motion), 1.0)
     assert np.array_equal(back, kept)
 
 
@@ -166,6 +213,7 @@ def test_a_changed_record_is_refused_or_another(place: int, byte: int, kind: str
 @pytest.mark.parametrize(
     ("record", "flags", "references", "message"),
     [
+        (b"", 16, 1, "flags 16 name parts that this frame does not have"),
         (b"", 8, 1, "flags 8 name parts that this frame does not have"),
         (b"", MOTION, 0, "flags 1 name parts"),
         (b"\1", 0, 1, "words are not those"),
@@ -187,7 +235,7 @@ def test_motion_stays_in_range_whatever_the_distances(ratio: float) -> None:
         def __call__(self, values: Integers, rows: np.ndarray) -> Integers:
             return np.full(rows.shape, 127, np.int16)
 
-    motion = records.code_motion(Port(), np.zeros((2, 2, 70, 50), np.int16), ratio)
+    motion = code_motion(Port(), np.zeros((2, 2, 70, 50), np.int16), ratio)
     assert motion[0].max() <= 127 * 9
     assert np.abs(motion[1].astype(int)).max() <= LARGEST_MOTION + 127 * 9
     assert (motion[1] > 0).all() or ratio < 0
@@ -205,7 +253,7 @@ def rows_of(coder: FrameCoder, symbols: Symbols, quality: int, ratio: float | No
             seen.append(rows.copy())
             return super().__call__(values, rows)
 
-    coder._code(Spy(), symbols, symbols.flags, quality, ratio)
+    coder._code(Spy(), symbols, symbols.flags, quality, ratio, None)
     return seen
 
 
@@ -289,7 +337,7 @@ def test_channels_are_coded_once_each() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 16), (33, 35)])
 def test_motion_passes_reach_every_cell_once_from_cells_before(size: tuple[int, int]) -> None:
     done = np.zeros(size, bool)
-    for stage, (y, x), near in records.motion_passes(*size):
+    for stage, (y, x), near in motion_passes(*size):
         assert stage < len(MOTION_ROWS)
         assert not done[y, x].any()
         if near is not None:
