@@ -306,7 +306,7 @@ class Settings:
 GROUPS = ("source", "rate", "train", "model", "teacher")  # of Settings, in the order of help
 SIZE_SETTINGS = ("quality", "psnr", "bpp", "size", "fc_dim")  # each alone decides how large the file becomes
 
-QUALITY = 44.0  # where nothing is asked
+QUALITY = 48.0  # where nothing is asked
 
 HNERV_MODEL = ModelSettings(
     embed=LatentSpec(16),

@@ -42,7 +42,7 @@ class SearchSettings:
     smoothness: float = 0.5  # bits that a quarter pixel of difference to the neighbours counts as
     largest_step: float = 4.0  # quarter pixels
     trust: float = 2.5  # of the quadratic model, where vectors are rounded
-    change: float = 0.5  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
+    change: float = 2.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     coded: float = 0.3  # share of `coded_error` above which an error is taken to be coded as a residual
 
 
@@ -113,7 +113,8 @@ def _translations(target: Plane, reference: Plane) -> list[tuple[float, float]]:
     """Whole-pixel motion (y, x) in pixels that tiles of a frame seem to make, the most common first."""
     height, width = target.shape
     found: Counter[tuple[int, int]] = Counter()
-    for size_y, size_x in {(height, width), (min(height, TILE), width), (min(height, TILE), min(width, TILE))}:
+    sizes = ((height, width), (min(height, TILE), width), (min(height, TILE), min(width, TILE)))
+    for size_y, size_x in dict.fromkeys(sizes):
         window = cv2.createHanningWindow((max(size_x, 2), max(size_y, 2)), cv2.CV_32F)[:size_y, :size_x]
         for y in range(0, height - size_y + 1, max(1, size_y // 2)):
             for x in range(0, width - size_x + 1, max(1, size_x // 2)):
@@ -126,11 +127,11 @@ def _translations(target: Plane, reference: Plane) -> list[tuple[float, float]]:
     return [place for place, _ in found.most_common(TRANSLATIONS)]
 
 
-def _best(target: Plane, reference: Plane, starts: list[Field], guess: Field, bit: float, most: float) -> Field:
+def _best(target: Plane, reference: Plane, starts: list[Field], bit: float, most: float) -> Field:
     """Cell by cell a vector of one of some fields: of least squared error + what it takes to differ from those around.
 
-    guess: what motion is coded as the difference from. bit: squared error that a bit is worth. Above `most` a pixel,
-    errors count by their logarithm. Solved by iterated conditional modes (Besag, 1986) on a checkerboard.
+    bit: squared error that a bit is worth. Above `most` a pixel, errors count by their logarithm. Solved by iterated
+    conditional modes (Besag, 1986) on a checkerboard.
     """
     height, width = target.shape
     rows, columns = starts[0].shape[1:]
@@ -143,18 +144,18 @@ def _best(target: Plane, reference: Plane, starts: list[Field], guess: Field, bi
         error = np.pad(error * error, ((0, rows * CELL - height), (0, columns * CELL - width)))
         means = error.reshape(rows, CELL, columns, CELL).mean((1, 3))
         cost[...] = CELL**2 * np.where(means < most, means, most * (1 + np.log(np.maximum(means, most) / most)))
-    apart = np.stack(starts) - guess  # [K, 2, rows, columns]
+    fields = np.stack(starts)  # [K, 2, rows, columns]
     chosen = np.stack([cv2.blur(cost, (3, 3)) for cost in costs]).argmin(0)
     board = (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 0
     for _ in range(SWEEPS):
         for cells in (board, ~board):
-            field = np.take_along_axis(apart, chosen[None, None], 0)[0]
+            field = np.take_along_axis(fields, chosen[None, None], 0)[0]
             p = np.pad(field, ((0, 0), (1, 1), (1, 1)), mode="edge")
             total = costs.copy()
             for near in (p[:, 1:-1, :-2], p[:, 1:-1, 2:], p[:, :-2, 1:-1], p[:, 2:, 1:-1]):
-                total += bit * np.log2(1 + np.abs(apart - near).sum(1))
+                total += bit * np.log2(1 + np.abs(fields - near).sum(1))
             chosen[cells] = total.argmin(0)[cells]
-    return np.ascontiguousarray(np.take_along_axis(np.stack(starts), chosen[None, None], 0)[0])
+    return np.ascontiguousarray(np.take_along_axis(fields, chosen[None, None], 0)[0])
 
 
 def search(
@@ -183,7 +184,7 @@ def search(
     for r, own, way in zip(references, starts, (1.0, ratio), strict=False):
         moves = [np.full_like(still, UNITS) * np.array(m, np.float32)[:, None, None] for m in _translations(target, r)]
         candidates = [still, ahead * way, *own, _to_cells(_dis(target, r), target.shape), *moves]
-        fields.append(_best(target, r, candidates, still, bit, most))
+        fields.append(_best(target, r, candidates, bit, most))
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
 
     def gathered(image: Plane) -> Plane:

@@ -132,7 +132,8 @@ def test_carried_motion_is_what_the_page_says(data: st.DataObject, size: tuple[i
     rng = np.random.default_rng(data.draw(numbers))
     earlier = {}
     for p in references:
-        others = data.draw(st.lists(st.sampled_from([n for n in range(41) if n not in (p, t)]), max_size=2, unique=True))
+        known = [n for n in range(41) if n not in (p, t)]
+        others = data.draw(st.lists(st.sampled_from(known), max_size=2, unique=True))
         field = np.rint(rng.laplace(0, 60, (len(others), 2, *size))).astype(np.int16)
         earlier[p] = Moved(tuple(others), field)
     found = carry(t, references, earlier)
