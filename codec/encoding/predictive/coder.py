@@ -184,7 +184,7 @@ def search_quality(
     """The largest segment within a size, the smallest that reaches a PSNR, or else the one at a quality.
 
     The logarithm of the size and the PSNR rise nearly evenly with the quality: each try is where the line through the
-    two nearest ones meets the goal, inside the bounds that the tries so far have set.
+    nearest ones, on either side of the goal if there are, meets it; every third halves what the tries so far have left.
     """
     if size is None and psnr is None:
         return attempt(quality)
@@ -204,14 +204,18 @@ def search_quality(
 
     low, high, tries = LOWEST, HIGHEST, [attempt(quality)]
     while len(tries) < TRIES and not near(tries[-1]):
-        if value(tries[-1]) > goal:
-            high = min(high, tries[-1].quality)
-        else:
-            low = max(low, tries[-1].quality)
-        nearest = sorted(tries, key=lambda t: abs(value(t) - goal))
-        if len(tries) > 1 and (apart := nearest[0].quality - nearest[1].quality):
-            slope = max((value(nearest[0]) - value(nearest[1])) / apart, slope / 4)
-        wanted = nearest[0].quality + (goal - value(nearest[0])) / slope
+        below = [t for t in tries if value(t) <= goal]
+        above = [t for t in tries if value(t) > goal]
+        low = max((t.quality for t in below), default=LOWEST)
+        high = min((t.quality for t in above), default=HIGHEST)
+        ends = sorted(tries, key=lambda t: abs(value(t) - goal))[:2]
+        if below and above:
+            ends = [max(below, key=value), min(above, key=value)]
+        if len(ends) > 1 and (apart := ends[0].quality - ends[1].quality):
+            slope = max((value(ends[0]) - value(ends[1])) / apart, slope / 4)
+        wanted = ends[0].quality + (goal - value(ends[0])) / slope
+        if len(tries) % 3 == 0:  # a line may creep towards the goal from one side: halve what is left
+            wanted = (low + high) / 2
         inside = min(max(wanted, low + RESOLUTION), high - RESOLUTION)
         # an end of the range is worth a try of its own, and only one
         if wanted <= LOWEST or wanted >= HIGHEST:

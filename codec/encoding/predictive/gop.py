@@ -15,6 +15,7 @@ from bitstream import MAX_DEPTH, QUALITIES
 # Quality indices below the key frame, for anchors and the levels between them: a bit in a frame that others are made
 # from improves all of those (measured: docs/log.md).
 DROPS = (8, 14, 19, 23, 26, 27, 28)
+TOP = 9.0  # indices below the highest quality within which these shrink to nothing, so that every frame can be near exact
 REPEATED = 0.5  # mean squared difference of luma below which a frame repeats another
 CUT_CHANGE = 12.0  # mean absolute difference that a cut has at least, of 0..255, on pictures of 32 pixels' height
 CUT_RATIO = 4.0  # and how often as large as its neighbours' differences
@@ -35,7 +36,7 @@ class GopSettings:
 
     def quality(self, quality: float, planned: Planned) -> int:
         """Quality index of a frame, in a segment of a real-valued one: the mean over frames is as asked."""
-        drop = DROPS[planned.level - 1] if planned.level else 0
+        drop = DROPS[planned.level - 1] * min(1.0, (QUALITIES - 1 - quality) / TOP) if planned.level else 0
         dither = (planned.number * 0.6180339887498949) % 1.0  # evenly spread, whatever the structure
         return int(np.clip(np.floor(quality - drop + dither), 0, QUALITIES - 1))
 
