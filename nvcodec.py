@@ -15,6 +15,8 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGINT, _stop)
     _open_standard_streams()
+    # numpy's products are small here: threads gain nothing, and while they wait they take the time of other programs
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import cli
 
     try:
