@@ -42,7 +42,7 @@ class Encoder:
         self._coder = constriction.stream.queue.RangeEncoder()
 
     def put(self, values: NDArray[np.integer], rows: NDArray[np.integer]) -> None:
-        """Append values -127..127 [N], coded under rows 0..127 [N] (family * 64 + row)."""
+        """Append values -127..127 [N], coded under rows 0..255 [N] of the tables."""
         order, groups = _by_row(rows)
         symbols = values[order].astype(np.int32) + MAX_VALUE
         for row, where in groups:
@@ -66,7 +66,7 @@ class Decoder:
         self._again = constriction.stream.queue.RangeEncoder()
 
     def get(self, rows: NDArray[np.integer]) -> NDArray[np.int16]:
-        """The next values [N] for rows 0..127 [N]. Raises MalformedChunk where the stream is no coder's output."""
+        """The next values [N] for rows 0..255 [N]. Raises MalformedChunk where the stream is no coder's output."""
         order, groups = _by_row(rows)
         symbols = np.empty(len(rows), np.int32)
         for row, where in groups:
@@ -90,7 +90,7 @@ class Decoder:
 
 
 def code_length(values: NDArray[np.integer], rows: NDArray[np.integer]) -> float:
-    """Ideal code length in bits of values -127..127 [N] under rows 0..127 [N]."""
+    """Ideal code length in bits of values -127..127 [N] under rows 0..255 [N]."""
     probabilities = frequencies()[rows, values.astype(np.intp) + MAX_VALUE] / 2**PRECISION
     return float(-np.log2(probabilities).sum())
 
@@ -102,7 +102,7 @@ def best_rows(values: NDArray[np.integer]) -> NDArray[np.uint8]:
     """
     channels = len(values)
     counts = histograms(values)  # [C, 255]
-    costs = bit_costs() @ counts.sum(0)  # [FAMILIES * ROWS]
+    costs = bit_costs()[: FAMILIES * ROWS] @ counts.sum(0)  # [FAMILIES * ROWS]
     best, best_cost = np.asarray([costs.argmin()], np.uint8), costs.min()
     if channels == 1 or values.size < _FEWEST_VALUES_PER_ROW * channels:
         return best

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "FAMILIES",
     "MAX_VALUE",
+    "PEAKED",
     "PRECISION",
     "ROWS",
     "STEPS",
@@ -26,6 +27,7 @@ MAX_VALUE: Final = 127  # coded values -127..127: 255 symbols
 PRECISION: Final = 24  # the frequencies of a row sum to 2**PRECISION
 ROWS: Final = 64  # rows per family, by rising scale
 FAMILIES: Final = 2  # 0 two-sided geometric (Laplace), 1 Gaussian; a row's number is family * ROWS + row
+PEAKED: Final = FAMILIES * ROWS  # the first of 128 rows more, for values that are 0 or of any size
 
 _SYMBOLS: Final = 2 * MAX_VALUE + 1
 
@@ -55,6 +57,12 @@ _GAUSSIAN_RATIOS: Final = (
     4285462525, 4287578336, 4289223472, 4290502512, 4291496850, 4292269812, 4292870656, 4293337692, 4293700709,
     4293982868, 4294202176, 4294372631, 4294505113, 4294608082,
 )  # fmt: skip
+# Peaked: all weight on 0 but a share in units of 2**-24, 0.7 * 2**(-2 i / 3), which falls with 1 / (|k| + offset)**2.
+_PEAKED_SHARES: Final = (
+    11744051, 7398289, 4660630, 2936013, 1849572, 1165158, 734003, 462393, 291289, 183501, 115598, 72822, 45875, 28900,
+    18206, 11469,
+)  # fmt: skip
+_PEAKED_OFFSETS: Final = (0, 1, 2, 4, 8, 16, 32, 64)
 
 
 @cache
@@ -86,9 +94,10 @@ def nearest_step_index(value: ArrayLike) -> NDArray[np.uint8]:
 
 @cache
 def frequencies() -> NDArray[np.int64]:
-    """Frequencies [FAMILIES * ROWS, 255] of the values -127..127: each at least 1, each row's sum 2**24."""
+    """Frequencies [256, 255] of the values -127..127 in every row: each at least 1, each row's sum 2**24."""
     rows = [_row_frequencies(_laplace_weights(ratio)) for ratio in _LAPLACE_RATIOS]
     rows += [_row_frequencies(_gaussian_weights(ratio)) for ratio in _GAUSSIAN_RATIOS]
+    rows += [_peaked_frequencies(share, offset) for share in _PEAKED_SHARES for offset in _PEAKED_OFFSETS]
     table = np.asarray(rows, np.int64)
     table.flags.writeable = False
     return table
@@ -96,7 +105,7 @@ def frequencies() -> NDArray[np.int64]:
 
 @cache
 def bit_costs() -> NDArray[np.float64]:
-    """Bits that each value costs in each row, [FAMILIES * ROWS, 255], rounded to multiples of 2**-16.
+    """Bits that each value costs in each row, [256, 255], rounded to multiples of 2**-16.
 
     Sums of such multiples are exact in any order, so that a choice made by them is the same on every machine.
     """
@@ -127,4 +136,11 @@ def _row_frequencies(weights: list[int]) -> list[int]:
     """Frequencies of -127..127: 1 each, the rest shared by weight, rounded down, and the remainder given to 0."""
     total = weights[0] + 2 * sum(weights[1:])
     tail = [1 + weight * ((1 << PRECISION) - _SYMBOLS) // total for weight in weights[1:]]
+    return [*tail[::-1], (1 << PRECISION) - 2 * sum(tail), *tail]
+
+
+def _peaked_frequencies(share: int, offset: int) -> list[int]:
+    """Frequencies of -127..127: 1 each, a share of the rest to magnitudes above 0 by weight, what is left to 0."""
+    weights = [(1 << 60) // (k + offset) ** 2 for k in range(1, MAX_VALUE + 1)]
+    tail = [1 + weight * share // (2 * sum(weights)) for weight in weights]
     return [*tail[::-1], (1 << PRECISION) - 2 * sum(tail), *tail]

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bitstream import MAX_VALUE, PEAKED
 from codec.network.predictive.motion import CELL, UNITS
 from codec.network.predictive.symbols import Integers
 
@@ -43,20 +44,32 @@ def code_motion(port: Port, motion: Integers, ratio: float, carried: Integers | 
     if carried is not None:
         coded[0] -= carried
     out = np.zeros_like(coded)
-    for stage, cells, near in motion_passes(*motion.shape[2:]):
+    for cells, near in motion_passes(*motion.shape[2:]):
         y, x = cells
         so_far = np.zeros(len(y), np.int64)
         for r in range(len(coded)):
             expected, spread = expect(out[r], cells, near)
             for axis in range(2):
-                rows = motion_rows(stage, so_far, spread)
-                found = port((coded[r, axis, y, x] - expected[axis]).astype(np.int16), rows)
-                out[r, axis, y, x] = found + expected[axis]
+                rows = motion_rows(len(coded) - 1 + r, axis, so_far, spread)
+                found = _code_whole(port, coded[r, axis, y, x] - expected[axis], rows)
+                out[r, axis, y, x] = np.clip(found + expected[axis], -LARGEST_MOTION, LARGEST_MOTION)
                 so_far += np.abs(found)
     if carried is not None:
         out[0] += carried
     out[1:] += along(out[:1], ratio)
     return out
+
+
+def _code_whole(port: Port, values: NDArray[np.int64], rows: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Values [n] of any size: one of the largest magnitude that a table holds is followed by what it lacks."""
+    found = port(np.clip(values, -MAX_VALUE, MAX_VALUE).astype(np.int16), rows).astype(np.int64)
+    further = np.flatnonzero(np.abs(found) == MAX_VALUE)
+    while len(further):
+        lacking = np.clip(values[further] - found[further], -MAX_VALUE, MAX_VALUE).astype(np.int16)
+        more = port(lacking, np.full(len(further), FURTHER_ROW, np.uint8))
+        found[further] += more
+        further = further[(np.abs(more) == MAX_VALUE) & (np.abs(found[further]) < 2 * LARGEST_MOTION)]
+    return found
 
 
 def along(first: Integers, ratio: float) -> Integers:
@@ -93,35 +106,35 @@ def carry(number: int, references: Sequence[int], earlier: Mapping[int, Moved]) 
 
 
 @lru_cache(8)
-def motion_passes(rows: int, columns: int) -> list[tuple[int, Cells, Places | None]]:
-    """(stage, cells, which vectors each is predicted from) of each pass.
+def motion_passes(rows: int, columns: int) -> list[tuple[Cells, Places | None]]:
+    """(cells, which vectors each is predicted from) of each pass.
 
     The last are places [4, n] in the grid, None in the first pass; for one beyond the edges the first that is not.
     """
     y, x = np.mgrid[:rows, :columns]
-    passes: list[tuple[int, Cells, Places | None]] = []
+    passes: list[tuple[Cells, Places | None]] = []
 
-    def add(stage: int, chosen: NDArray[np.bool_], offsets: tuple[tuple[int, int], ...]) -> None:
+    def add(chosen: NDArray[np.bool_], offsets: tuple[tuple[int, int], ...]) -> None:
         cells = np.nonzero(chosen)
         near = np.stack([(cells[0] + a, cells[1] + b) for a, b in offsets]) if offsets else None  # [4, 2, n]
         if not len(cells[0]):
             return
         if near is None:
-            passes.append((stage, (cells[0], cells[1]), None))
+            passes.append(((cells[0], cells[1]), None))
             return
         inside = ((near >= 0) & (near < [[rows], [columns]])).all(1)
         places = near[:, 0] * columns + near[:, 1]
         fallback = np.take_along_axis(places, inside.argmax(0)[None], 0)
-        passes.append((stage, (cells[0], cells[1]), np.where(inside, places, fallback)))
+        passes.append(((cells[0], cells[1]), np.where(inside, places, fallback)))
 
-    add(0, (y % COARSEST == 0) & (x % COARSEST == 0), ())
-    step, stage = COARSEST // 2, 1
+    add((y % COARSEST == 0) & (x % COARSEST == 0), ())
+    step = COARSEST // 2
     while step:
         odd_y, odd_x = y % (2 * step) == step, x % (2 * step) == step
         on_grid = (y % step == 0) & (x % step == 0)
-        add(stage, on_grid & odd_y & odd_x, tuple((a * step, b * step) for a in (-1, 1) for b in (-1, 1)))
-        add(stage, on_grid & (odd_y != odd_x), ((-step, 0), (step, 0), (0, -step), (0, step)))
-        step, stage = step // 2, stage + 1
+        add(on_grid & odd_y & odd_x, tuple((a * step, b * step) for a in (-1, 1) for b in (-1, 1)))
+        add(on_grid & (odd_y != odd_x), ((-step, 0), (step, 0), (0, -step), (0, step)))
+        step //= 2
     return passes
 
 
@@ -138,25 +151,43 @@ def expect(field: Integers, cells: Cells, near: Places | None) -> tuple[NDArray[
 
 
 PREVIOUS_CLASSES = (1, 3)  # least magnitude of each class but the first: of components coded before at the same cell
-SPREAD_CLASSES = (1, 2, 4, 7, 12, 20, 40)  # likewise of the spread of the vectors around
+SPREAD_CLASSES = (1, 2, 4, 7, 12, 20, 40, 80, 160)  # likewise of the spread of the vectors around
 _PREVIOUS = np.searchsorted(PREVIOUS_CLASSES, np.arange(PREVIOUS_CLASSES[-1] + 1), side="right")
 _SPREAD = np.searchsorted(SPREAD_CLASSES, np.arange(SPREAD_CLASSES[-1] + 1), side="right")
 
 
-def motion_rows(stage: int, before: NDArray[np.int64], spread: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Table rows [n] of one component. before: summed magnitudes of the components coded before it at its cells."""
+def motion_rows(kind: int, axis: int, before: NDArray[np.int64], spread: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Table rows [n] of one component.
+
+    kind: 0 motion to the one reference of a frame, 1 and 2 to the first and to the second of two. before: summed
+    magnitudes of the components coded before it at its cells.
+    """
     previous = _PREVIOUS[np.minimum(before, PREVIOUS_CLASSES[-1])]
-    return MOTION_ROWS[stage, previous, _SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
+    return MOTION_ROWS[kind, axis, previous, _SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
 
 
-# Rows by stage, class of what is coded before at the cell, class of the spread; fitted to motion of training clips.
+FURTHER_ROW = PEAKED + 7  # of what a value of the largest magnitude lacks
+# Rows by kind, axis, class of what is coded before at the cell, class of the spread; fitted to motion of training clips.
 MOTION_ROWS = np.array(
     [
-        [[15, 42, 46, 50, 54, 58, 60, 60], [40, 50, 54, 58, 60, 60, 60, 60], [56, 58, 60, 60, 60, 60, 60, 60]],
-        [[2, 13, 17, 21, 21, 27, 27, 43], [22, 26, 30, 34, 42, 42, 48, 55], [53, 44, 44, 44, 45, 50, 53, 59]],
-        [[4, 13, 17, 18, 21, 25, 26, 40], [31, 32, 32, 33, 36, 42, 45, 53], [45, 43, 43, 44, 44, 46, 50, 59]],
-        [[2, 13, 16, 19, 22, 24, 27, 41], [30, 30, 31, 35, 37, 40, 44, 52], [41, 41, 41, 41, 42, 44, 49, 57]],
-        [[1, 12, 16, 18, 20, 22, 26, 42], [26, 27, 29, 32, 35, 40, 44, 52], [32, 32, 33, 38, 39, 43, 46, 56]],
+        202, 168, 160, 160, 160, 153, 154, 147, 148, 143,
+        128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+        128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+        222, 176, 168, 176, 176, 177, 170, 155, 159, 151,
+        136, 144, 136, 128, 129, 130, 131, 133, 135, 135,
+        133, 137, 138, 129, 129, 130, 131, 132, 133, 135,
+        246, 200, 184, 176, 169, 170, 163, 148, 149, 143,
+        128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+        128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+        255, 192, 192, 192, 193, 195, 197, 171, 175, 151,
+        129, 136, 136, 129, 130, 131, 132, 134, 135, 135,
+        141, 156, 137, 130, 130, 131, 132, 133, 135, 135,
+        253, 200, 192, 193, 185, 178, 171, 156, 149, 143,
+        136, 144, 144, 136, 137, 129, 138, 131, 133, 133,
+        149, 145, 137, 137, 138, 131, 132, 132, 134, 135,
+        255, 208, 200, 200, 209, 212, 213, 179, 182, 167,
+        136, 136, 136, 129, 129, 130, 132, 133, 135, 135,
+        149, 145, 145, 137, 138, 139, 139, 133, 135, 135,
     ],
     np.uint8,
-)
+).reshape(3, 2, len(PREVIOUS_CLASSES) + 1, len(SPREAD_CLASSES) + 1)  # fmt: skip

@@ -42,7 +42,7 @@ class SearchSettings:
     smoothness: float = 0.5  # bits that a quarter pixel of difference to the neighbours counts as
     largest_step: float = 4.0  # quarter pixels
     trust: float = 2.5  # of the quadratic model, where vectors are rounded
-    change: float = 2.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
+    change: float = 4.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     coded: float = 0.3  # share of `coded_error` above which an error is taken to be coded as a residual
 
 
@@ -244,12 +244,12 @@ def _rounded(
     wanted: NDArray[np.float32], hessians: list[tuple[Plane, ...]], ratio: float, carried: NDArray[np.int16] | None
 ) -> tuple[float, NDArray[np.int16]]:
     """-> (cost, integers for a float field), chosen in coding order."""
-    costs = bit_costs()[:64]
+    costs = bit_costs()
     cost = 0.0
     ahead = np.zeros(wanted.shape[1:], np.int16) if carried is None else carried
     out = np.zeros(wanted.shape, np.int16)  # as coded: less `ahead`, the second reference's less `along`
     final = np.zeros(wanted.shape, np.int16)
-    for stage, cells, offsets in motion_passes(*wanted.shape[2:]):
+    for cells, offsets in motion_passes(*wanted.shape[2:]):
         y, x = cells
         so_far = np.zeros(len(y), np.int64)
         for r in range(len(wanted)):
@@ -261,7 +261,7 @@ def _rounded(
             for k, option in enumerate(options):
                 before = so_far
                 for axis in range(2):
-                    rows = motion_rows(stage, before, spread)
+                    rows = motion_rows(len(wanted) - 1 + r, axis, before, spread)
                     total[k] += costs[rows, option[axis] + 127]
                     before = before + np.abs(option[axis])
                 dy, dx = option + expected + steady - wanted[r][:, y, x]
