@@ -19,7 +19,7 @@ from codec.settings import PRESETS, PredictiveSettings
 
 PREFIX = "nvcodec-"  # of the names; what follows is the preset
 DEFAULT_BPP = (0.02, 0.04, 0.08, 0.16)
-DEFAULT_QUALITIES = (30.0, 38.0, 46.0, 54.0)
+DEFAULT_QUALITIES = (32.0, 39.0, 46.0, 53.0)
 _PROGRAM = (sys.executable, "-m", "nvcodec")
 
 

@@ -25,8 +25,8 @@ from bitstream.tables import MAX_VALUE, PEAKED, STEPS, bit_costs, frequencies, n
 __all__ = [
     "MAX_DEPTH",
     "MAX_VALUE",
-    "PEAKED",
     "OPERATIONS_A_BYTE",
+    "PEAKED",
     "QUALITIES",
     "STEPS",
     "VERSION",

@@ -333,12 +333,12 @@ REFERENCE_MODEL = ModelSettings(
 )
 
 PRESETS = {
-    "fast": Settings("fast", model=PredictiveSettings(), rate=RateSettings(quality=QUALITY)),
+    "fast": Settings("fast", model=PredictiveSettings(anchor=(4, 8)), rate=RateSettings(quality=QUALITY)),
     "medium": Settings(
-        "medium", model=PredictiveSettings(anchor=(8, 16), motion_steps=12), rate=RateSettings(quality=QUALITY)
+        "medium", model=PredictiveSettings(anchor=(4, 8, 16), motion_steps=12), rate=RateSettings(quality=QUALITY)
     ),
     "slow": Settings(
-        "slow", model=PredictiveSettings(anchor=(4, 8, 16, 32), motion_steps=20), rate=RateSettings(quality=QUALITY)
+        "slow", model=PredictiveSettings(anchor=(2, 4, 8, 16, 32), motion_steps=20), rate=RateSettings(quality=QUALITY)
     ),
     "grid": Settings("grid", train=TrainSettings(epochs=110), rate=RateSettings(bpp=0.04)),
     "hnerv": Settings(

@@ -18,8 +18,10 @@ from tests.bitstream.range_coder import Decoding
 TEXT = (Path(bitstream.__file__).parent / "FORMAT.md").read_text().split("\n## Predictive network\n")[1]
 _TABLES = re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
 MAGNITUDES = [int(v) for v in _TABLES[0].split(",")]
-MOTION_ROWS = [[int(v) for v in line.split()] for line in _TABLES[1].splitlines()]  # [stage][8 before + spread]
-SPREADS = (1, 2, 4, 7, 12, 20, 40)
+MOTION_ROWS = [
+    [int(v) for v in line.split()] for line in _TABLES[1].splitlines()
+]  # [2 kind + axis][10 before + spread]
+SPREADS = (1, 2, 4, 7, 12, 20, 40, 80, 160)
 FIRST = [*range(13), *range(40, 43), *range(50, 53)]
 SECOND = [c for c in range(60) if c not in FIRST]
 
@@ -52,11 +54,22 @@ class Page:
             values[place] = self._stream.value(rows[place])
         return values
 
+    def _whole(self, rows: list[int]) -> list[int]:
+        """Values of any size: what one of the largest magnitude lacks follows, in groups of their own."""
+        values = self.group(rows)
+        further = [i for i, v in enumerate(values) if abs(v) == 127]
+        while further:
+            more = self.group([135] * len(further))
+            for i, v in zip(further, more, strict=True):
+                values[i] += v
+            further = [i for i, v in zip(further, more, strict=True) if abs(v) == 127 and abs(values[i]) < 16384]
+        return values
+
     def motion(self, references: int, height: int, width: int, ways: list[int], carried: Map | None = None) -> Map:
         """carried: [axis, y, x], where the flag says so."""
         rows, columns = math.ceil(height / 8), math.ceil(width / 8)
         coded: Map = {}
-        for stage, cells, offsets in _passes(rows, columns):
+        for cells, offsets in _passes(rows, columns):
             before = dict.fromkeys(cells, 0)
             for r in range(references):
                 expected, spread = {}, {}
@@ -68,11 +81,10 @@ class Page:
                     expected[y, x] = [(n[1] + n[2]) >> 1 for n in near] if near[0] else [0, 0]
                     spread[y, x] = sum(n[3] - n[0] for n in near) if near[0] else 0
                 for axis in (0, 1):
-                    classes = [
-                        8 * _class(before[c], (1, 3)) + _class(spread[c], (1, 2, 4, 7, 12, 20, 40)) for c in cells
-                    ]
-                    for c, value in zip(cells, self.group([MOTION_ROWS[stage][k] for k in classes]), strict=True):
-                        coded[r, axis, c[0], c[1]] = value + expected[c][axis]
+                    line = MOTION_ROWS[2 * (references - 1 + r) + axis]
+                    classes = [10 * _class(before[c], (1, 3)) + _class(spread[c], SPREADS) for c in cells]
+                    for c, value in zip(cells, self._whole([line[k] for k in classes]), strict=True):
+                        coded[r, axis, c[0], c[1]] = min(max(value + expected[c][axis], -8192), 8192)
                         before[c] += abs(value)
         for axis, y, x in product((0, 1), range(rows), range(columns)):
             if carried is not None:
@@ -152,10 +164,10 @@ def _class(value: int, least: tuple[int, ...]) -> int:
     return sum(value >= v for v in least)
 
 
-def _passes(rows: int, columns: int) -> Iterator[tuple[int, list[tuple[int, int]], list[tuple[int, int]]]]:
+def _passes(rows: int, columns: int) -> Iterator[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
     grid = list(product(range(rows), range(columns)))
-    yield 0, [(y, x) for y, x in grid if y % 16 == x % 16 == 0], []
-    for stage, s in enumerate((8, 4, 2, 1), 1):
+    yield [(y, x) for y, x in grid if y % 16 == x % 16 == 0], []
+    for s in (8, 4, 2, 1):
         odd = {(y, x): (y // s % 2) + (x // s % 2) for y, x in grid if y % s == x % s == 0}
-        yield stage, [c for c, n in odd.items() if n == 2], [(-s, -s), (-s, s), (s, -s), (s, s)]
-        yield stage, [c for c, n in odd.items() if n == 1], [(-s, 0), (s, 0), (0, -s), (0, s)]
+        yield [c for c, n in odd.items() if n == 2], [(-s, -s), (-s, s), (s, -s), (s, s)]
+        yield [c for c, n in odd.items() if n == 1], [(-s, 0), (s, 0), (0, -s), (0, s)]

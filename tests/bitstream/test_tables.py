@@ -15,12 +15,12 @@ from bitstream.tables import bit_costs
 
 def test_frequencies_are_pinned() -> None:
     digest = hashlib.sha256(frequencies().astype("<u4").tobytes()).hexdigest()
-    assert digest == "2b4221cda74a63bf134a8aa70661b0d613ae5fe0267ef3834aaf00a101e95cd3"
+    assert digest == "4cf1790e71a23e4dd7ead860be77beb192411f575f8ac0ed37af280df6b785d6"
 
 
 def test_frequencies_are_positive_symmetric_and_sum_to_2_24() -> None:
     table = frequencies()
-    assert table.shape == (128, 255)
+    assert table.shape == (256, 255)
     assert table.min() >= 1
     assert (table.sum(1) == 2**24).all()
     assert (table == table[:, ::-1]).all()
@@ -40,6 +40,15 @@ def test_laplace_row_matches_its_rule() -> None:
     total = 1 + 2 * sum(ratio**k for k in range(1, 128))
     expected = [1 + math.floor(ratio**k / total * (2**24 - 255)) for k in range(1, 25)]
     assert frequencies()[34, 128:152].tolist() == expected
+
+
+def test_peaked_rows_match_their_rule() -> None:
+    """Row 128 + 8 i + j: a share of 0.9 * 2**(-2 i / 3) beside 0, falling with the square of magnitude + offset."""
+    for i, j, offset in ((0, 0, 0), (3, 2, 2), (15, 7, 64)):
+        row = frequencies()[128 + 8 * i + j]
+        assert 1 - row[127] / 2**24 == pytest.approx(0.9 * 2 ** (-2 * i / 3), rel=0.02)
+        shared = row - 1.0
+        assert shared[128] / shared[138] == pytest.approx(((11 + offset) / (1 + offset)) ** 2, rel=0.02)
 
 
 def test_sharpest_row_codes_a_zero_for_almost_nothing() -> None:

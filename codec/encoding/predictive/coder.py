@@ -39,6 +39,7 @@ NEAR, AIM = 0.96, 0.98  # of the size asked for: near enough, and what is aimed 
 CLOSE = 0.05  # dB over the PSNR asked for, likewise
 RESOLUTION = 0.05  # quality indices
 TRIES = 10
+TRIAL = 2  # times the largest distance of anchors: frames on which distances are compared
 LOG_BYTES_PER_DB = 0.19  # at which sizes at different PSNR are compared; measured around 30 dB
 LEAST_ERROR = 1e-4  # so that a perfect frame has a PSNR
 
@@ -109,16 +110,21 @@ class _Run:
     def best(self, quality: float) -> Try:
         """The segment at a quality, with whichever distance of anchors takes the fewest bytes for its PSNR.
 
-        The distance that is best at the first quality asked for is kept for the others.
+        The distances are compared at the first quality asked for, on as many frames as show what each is worth.
         """
-        tries = [self._encode(quality, anchor) for anchor in self.anchors]
-        best = min(tries, key=lambda t: math.log(t.size) - LOG_BYTES_PER_DB * t.psnr)
-        self.anchors = (best.anchor,)
-        return best
+        if len(self.anchors) > 1:
+            part = min(len(self.task.frames), TRIAL * max(self.anchors) + 1)
+            tries = [self._encode(quality, anchor, part) for anchor in self.anchors]
+            best = min(tries, key=lambda t: math.log(t.size) - LOG_BYTES_PER_DB * t.psnr)
+            self.anchors = (best.anchor,)
+            if part == len(self.task.frames):
+                return best
+        return self._encode(quality, self.anchors[0], len(self.task.frames))
 
-    def _encode(self, quality: float, anchor: int) -> Try:
+    def _encode(self, quality: float, anchor: int, count: int) -> Try:
+        """The first `count` frames of the segment."""
         structure = GopSettings(anchor, self.task.settings.model.keyint)
-        groups = order(len(self.task.frames), structure, self.cuts)
+        groups = order(count, structure, [cut for cut in self.cuts if cut < count])
         items = [replace(item, references=needed(item, self.planes)) for group in groups for item in group]
         uses = Counter(r for item in items for r in item.references)
         frames: list[Encoded] = []
@@ -137,7 +143,7 @@ class _Run:
             for number in item.references:
                 if not uses[number]:
                     kept.pop(number, None)
-            self.watcher.status(self._status(frames))
+            self.watcher.status(self._status(frames, count))
         return Try(quality, anchor, frames, {item.number: item.level for item in items}, self._head(pooled))
 
     def _head(self, pooled: dict[int, Tensor]) -> bytes:
@@ -147,10 +153,11 @@ class _Run:
             return b""
         inputs = torch.cat([pooled[number] for number in sorted(pooled)])
         rank, seed = task.settings.model.clip_rank, task.settings.train.seed
-        return fit_head(inputs.clone(), torch.from_numpy(task.features), rank, task.settings.rate, seed)
+        features = torch.from_numpy(task.features[: len(inputs)])  # fewer in a trial
+        return fit_head(inputs.clone(), features, rank, task.settings.rate, seed)
 
-    def _status(self, done: list[Encoded]) -> Status:
-        part = len(done) / len(self.task.frames)
+    def _status(self, done: list[Encoded], count: int) -> Status:
+        part = len(done) / count
         seconds = time.perf_counter() - self.started
         bits = sum(8.0 * len(e.coded.record) for e in done)
         return Status(0, None, part, mean_psnr(done), bits, seconds / part * (1 - part))

@@ -14,7 +14,7 @@ from bitstream import MAX_DEPTH, QUALITIES
 
 # Quality indices below the key frame, for anchors and the levels between them: a bit in a frame that others are made
 # from improves all of those (measured: docs/log.md).
-DROPS = (8, 14, 19, 23, 26, 27, 28)
+DROPS = (9, 15, 20, 24, 27, 29, 30)
 TOP = 9.0  # indices below the highest quality within which these shrink to nothing: there every frame is to be exact
 REPEATED = 0.5  # mean squared difference of luma below which a frame repeats another
 CUT_CHANGE = 12.0  # mean absolute difference that a cut has at least, of 0..255, on pictures of 32 pixels' height

@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import bit_costs
+from bitstream import MAX_VALUE, bit_costs
 from codec.network.predictive.motion import CELL, UNITS, interpolation, motion_size
-from codec.rate.motion import LARGEST_MOTION, along, expect, motion_passes, motion_rows
+from codec.rate.motion import FURTHER_ROW, LARGEST_MOTION, along, expect, motion_passes, motion_rows
 
 Plane = NDArray[np.float32]  # [H, W]
 Field = NDArray[np.float32]  # [2, rows, columns], (y, x) in quarter pixels
@@ -244,7 +244,7 @@ def _rounded(
     wanted: NDArray[np.float32], hessians: list[tuple[Plane, ...]], ratio: float, carried: NDArray[np.int16] | None
 ) -> tuple[float, NDArray[np.int16]]:
     """-> (cost, integers for a float field), chosen in coding order."""
-    costs = bit_costs()
+    costs, further = bit_costs(), float(bit_costs()[FURTHER_ROW, 2 * MAX_VALUE])
     cost = 0.0
     ahead = np.zeros(wanted.shape[1:], np.int16) if carried is None else carried
     out = np.zeros(wanted.shape, np.int16)  # as coded: less `ahead`, the second reference's less `along`
@@ -255,15 +255,16 @@ def _rounded(
         for r in range(len(wanted)):
             steady = (along(final[:1], ratio)[0] if r else ahead)[:, y, x]
             expected, spread = expect(out[r], cells, offsets)
-            best = np.rint(wanted[r][:, y, x] - steady - expected).astype(np.int64).clip(-127, 127)
+            best = np.rint(wanted[r][:, y, x] - steady - expected).astype(np.int64)
             options = np.stack([best, np.zeros_like(best), best * [[1], [0]], best * [[0], [1]], best // 2])
             total = np.zeros((len(options), len(y)))
             for k, option in enumerate(options):
                 before = so_far
                 for axis in range(2):
                     rows = motion_rows(len(wanted) - 1 + r, axis, before, spread)
-                    total[k] += costs[rows, option[axis] + 127]
-                    before = before + np.abs(option[axis])
+                    size = np.abs(option[axis])
+                    total[k] += costs[rows, np.minimum(size, MAX_VALUE) + MAX_VALUE] + further * (size // MAX_VALUE)
+                    before = before + size
                 dy, dx = option + expected + steady - wanted[r][:, y, x]
                 hyy, hyx, hxx = (h[y, x] for h in hessians[r])
                 total[k] += hyy * dy * dy + 2 * hyx * dy * dx + hxx * dx * dx
