@@ -92,7 +92,7 @@ def test_magic_and_version() -> None:
 
 def test_ratios_are_those_of_the_code() -> None:
     blocks = re.findall(r"```\n(.*?)```", section("## Frequency tables"), flags=re.DOTALL)
-    laplace, gaussian, shares = (tuple(map(int, block.replace("\n", " ").split(","))) for block in blocks)
+    shares, laplace, gaussian = (tuple(map(int, block.replace("\n", " ").split(","))) for block in blocks)
     assert laplace == tables._LAPLACE_RATIOS
     assert gaussian == tables._GAUSSIAN_RATIOS
     assert shares == tables._PEAKED_SHARES
