@@ -25,7 +25,7 @@ from torch import Tensor
 from bitstream import FrameSegment, write_frames
 from codec.encoding.predictive.analysis import load_analysis
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
-from codec.encoding.predictive.gop import GopSettings, needed, order, scene_cuts
+from codec.encoding.predictive.gop import GopSettings, Planned, needed, order, scene_cuts
 from codec.encoding.predictive.head import fit_head
 from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma
 from codec.network.predictive.head import ClipHead
@@ -115,16 +115,30 @@ class _Run:
         if len(self.anchors) > 1:
             part = min(len(self.task.frames), TRIAL * max(self.anchors) + 1)
             tries = [self._encode(quality, anchor, part) for anchor in self.anchors]
-            best = min(tries, key=lambda t: math.log(t.size) - LOG_BYTES_PER_DB * t.psnr)
+            best = min(tries, key=lambda t: math.log(self._expected(t)) - LOG_BYTES_PER_DB * t.psnr)
             self.anchors = (best.anchor,)
             if part == len(self.task.frames):
                 return best
         return self._encode(quality, self.anchors[0], len(self.task.frames))
 
+    def _expected(self, part: Try) -> float:
+        """Bytes of the whole segment, by those of its first frames: near anchors make chains long and key frames many."""
+        key, other = [], []
+        for e in part.frames:
+            (other if e.coded.references else key).append(len(e.coded.record))
+        items = [item for group in self._order(part.anchor, len(self.task.frames)) for item in group]
+        keys = sum(not item.references for item in items)
+        return float(np.mean(key)) * keys + (float(np.mean(other)) * (len(items) - keys) if other else 0.0)
+
+    def _order(self, anchor: int, count: int) -> list[list[Planned]]:
+        """The first `count` frames, in groups in coding order."""
+        structure = GopSettings(anchor, self.task.settings.model.keyint)
+        return order(count, structure, [cut for cut in self.cuts if cut < count])
+
     def _encode(self, quality: float, anchor: int, count: int) -> Try:
         """The first `count` frames of the segment."""
         structure = GopSettings(anchor, self.task.settings.model.keyint)
-        groups = order(count, structure, [cut for cut in self.cuts if cut < count])
+        groups = self._order(anchor, count)
         items = [replace(item, references=needed(item, self.planes)) for group in groups for item in group]
         uses = Counter(r for item in items for r in item.references)
         frames: list[Encoded] = []
