@@ -122,8 +122,9 @@ class _Run:
         return self._encode(quality, self.anchors[0], len(self.task.frames))
 
     def _expected(self, part: Try) -> float:
-        """Bytes of the whole segment, by those of its first frames: near anchors make chains long and key frames many."""
-        key, other = [], []
+        """Bytes of the whole segment by those of its first frames; the nearer the anchors, the more key frames."""
+        key: list[int] = []
+        other: list[int] = []
         for e in part.frames:
             (other if e.coded.references else key).append(len(e.coded.record))
         items = [item for group in self._order(part.anchor, len(self.task.frames)) for item in group]
