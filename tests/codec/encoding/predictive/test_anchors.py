@@ -13,7 +13,7 @@ from codec.settings import PRESETS
 
 def run_of(frames: int, anchors: tuple[int, ...]) -> Any:
     """What the choice looks at of a run, with stand-ins for its encodes: key frames of 1000 bytes."""
-    run = object.__new__(_Run)
+    run: Any = object.__new__(_Run)
     settings = PRESETS["fast"].override(anchor=anchors, keyint=96)
     run.task = SimpleNamespace(frames=[None] * frames, settings=settings)
     run.cuts, run.anchors = (), anchors
