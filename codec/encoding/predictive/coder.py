@@ -152,7 +152,7 @@ class _Run:
             frames.append(encoded)
             if uses[item.number]:
                 kept[item.number] = decoded
-            if self.task.features is not None:
+            if self.task.features is not None and count == len(self.task.frames):  # a trial needs no head
                 pooled[item.number] = ClipHead.pool(trunk, self.task.geometry)
             uses.subtract(item.references)
             for number in item.references:
@@ -162,14 +162,13 @@ class _Run:
         return Try(quality, anchor, frames, {item.number: item.level for item in items}, self._head(pooled))
 
     def _head(self, pooled: dict[int, Tensor]) -> bytes:
-        """Weights of a CLIP head for pooled trunk features of frames, coded; none where no features are wanted."""
+        """Weights of a CLIP head for pooled trunk features of frames, coded; none where there are none."""
         task = self.task
-        if task.features is None:
+        if task.features is None or not pooled:
             return b""
         inputs = torch.cat([pooled[number] for number in sorted(pooled)])
         rank, seed = task.settings.model.clip_rank, task.settings.train.seed
-        features = torch.from_numpy(task.features[: len(inputs)])  # fewer in a trial
-        return fit_head(inputs.clone(), features, rank, task.settings.rate, seed)
+        return fit_head(inputs.clone(), torch.from_numpy(task.features), rank, task.settings.rate, seed)
 
     def _status(self, done: list[Encoded], count: int) -> Status:
         part = len(done) / count
