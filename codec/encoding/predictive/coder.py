@@ -83,7 +83,7 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
     path = Path(model.base) if model.base else default()
     network = load_network(path)
     watcher.begin(sum(p.numel() for p in network.parameters()))
-    run = _Run(task, FrameEncoder(network, load_analysis(path), SearchSettings(model.motion_steps)), watcher)
+    run = _Run(task, FrameEncoder(network, load_analysis(path), SearchSettings()), watcher)
     target = task.settings.rate
     best = search_quality(run.best, target.quality or QUALITY, task.target_bytes, target.psnr, warn)
     payload = write_frames(task.start, [e.coded for e in best.frames], best.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from bitstream.frames import CodedFrame
 from codec.encoding.predictive.analysis import Analysis
-from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma, search
+from codec.encoding.predictive.motion_search import Flows, SearchSettings, Shown, luma, search
 from codec.network.predictive.frames import empty_symbols, pad, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
@@ -38,6 +39,10 @@ class Reference:
 
     shown: NDArray[np.uint8]  # RGB [H, W, 3]
     moved: Moved
+
+    @cached_property
+    def searched(self) -> Shown:
+        return Shown(luma(self.shown))
 
 
 class FrameEncoder:
@@ -67,10 +72,9 @@ class FrameEncoder:
         motion = empty_symbols(net, height, width, len(references)).motion
         shown = moved = carried = None
         if ratio is not None:
-            planes = [luma(r.shown) for r in references.values()]
             starts = [[flows.between(number, r)] for r in references]
             carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
-            motion, carried = search(luma(frame), planes, starts, ratio, lagrangian(quality), carried, self.settings)
+            motion, carried = search(luma(frame), [r.searched for r in references.values()], starts, ratio, lagrangian(quality), carried, self.settings)
             shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
             moved = torch.from_numpy(motion)[None]
         q = torch.tensor([float(quality)])

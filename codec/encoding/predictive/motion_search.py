@@ -1,48 +1,54 @@
-"""Motion of a frame to its references: found, refined on the grid that is sent, rounded where it pays.
+"""Motion of a frame to its references: found block by block, by what it shows and what it takes to say it.
 
-1. Cell by cell, whichever shows it best for the bits it takes: standing still, motion that goes on, optical flow from
-   frame to frame (DIS, Kroeger et al., 2016) followed along the frames between, flow straight to the reference, or a
-   translation that phase correlation finds in tiles, as text that scrolls has.
-2. Gauss-Newton steps move the vectors of both references together, so that the mean of what they show fits the frame
-   (Lucas and Kanade, 1981, on the control points of a bilinear field as Szeliski and Coughlan, 1997), with a pull
-   towards the neighbours for the bits that differences cost.
-3. In the order of coding, each vector is rounded to the candidate of least squared error x lambda + bits, errors taken
-   from the quadratic model of the last step.
+1. Each block takes whichever of these shows it best and differs least from those around it: standing still, motion that
+   goes on, optical flow from frame to frame (DIS, Kroeger et al., 2016) followed along the frames between, flow straight
+   to the reference, or a translation that phase correlation finds in tiles, as text that scrolls has.
+2. From there vectors of the neighbours, and small steps around the own, are tried on a checkerboard (iterated
+   conditional modes, Besag, 1986), down to quarter pixels. With two references each is matched to what the other lacks,
+   in turns, so that the mean of what they show fits the frame.
+3. In the order of coding, each vector becomes the one of a few that takes least squared error x lambda + bits.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from bitstream import MAX_VALUE, bit_costs
-from codec.network.predictive.motion import CELL, UNITS, interpolation, motion_size
+from codec.network.predictive.motion import AFTER, BEFORE, BORDER, CELL, TAPS, UNITS, motion_size
 from codec.rate.motion import FURTHER_ROW, LARGEST_MOTION, along, expect, motion_passes, motion_rows
 
 Plane = NDArray[np.float32]  # [H, W]
-Field = NDArray[np.float32]  # [2, rows, columns], (y, x) in quarter pixels
+Field = NDArray[np.int64]  # [2, rows, columns], (y, x) in quarter pixels
+Vectors = NDArray[np.int64]  # [2, n]
+Places = NDArray[np.intp]  # of blocks, row by row
+Blocks = NDArray[np.float32]  # [n, CELL, CELL]
 
 TILE = 128  # pixels, of a frame's parts whose translation is looked for
 CLEAR = 0.1  # of a phase correlation's peak: less says nothing
 TRANSLATIONS = 6  # tried, at most
-SWEEPS = 3
+AROUND = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x)
+BESIDE = ((-1, 0), (1, 0), (0, -1), (0, 1))
+HEED = lambda s: float(s * s)
+_LOG = np.log2(1 + np.arange(4096)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class SearchSettings:
     """How hard motion is looked for."""
 
-    steps: int = 8  # of Gauss-Newton
-    smoothness: float = 0.5  # bits that a quarter pixel of difference to the neighbours counts as
-    largest_step: float = 4.0  # quarter pixels
-    trust: float = 2.5  # of the quadratic model, where vectors are rounded
-    change: float = 4.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
+    levels: tuple[tuple[int, tuple[int, ...]], ...] = ((4, (16, 8, 4, 2)), (2, (8, 4, 2, 1)), (1, (4, 2, 1)))
+    # blocks along the sides of squares that move as one, and the steps tried in eight directions, quarter pixels
+    turns: int = 2  # of matching each of two references to what the other lacks
+    change: float = 0.5  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     coded: float = 0.3  # share of `coded_error` above which an error is taken to be coded as a residual
 
 
@@ -54,6 +60,49 @@ def coded_error(lagrangian: float) -> float:
 def luma(frame: NDArray[np.uint8]) -> Plane:
     """What motion is searched on: the mean of the colours, RGB [H, W, 3] -> float32 [H, W]."""
     return cv2.transform(frame, np.full((1, 3), 1 / 3, np.float32)).astype(np.float32)
+
+
+class Shown:
+    """A reference, to read blocks of at any motion."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self.size = motion_size(*plane.shape)
+
+    @cached_property
+    def _rows(self) -> tuple[NDArray[np.uint8], int, int]:
+        """Rows of CELL pixels at every place of 16 planes, one for each phase: ([n, CELL], pixels of a plane, of a row)."""
+        bordered = cv2.copyMakeBorder(self.plane, *(BORDER + CELL,) * 4, cv2.BORDER_REPLICATE)
+        phases = np.empty((UNITS, UNITS, *bordered.shape), np.uint8)
+        filters = [np.array(taps, np.float32) / 64 for taps in TAPS]
+        for a, b in np.ndindex(UNITS, UNITS):
+            moved = cv2.sepFilter2D(bordered, cv2.CV_32F, filters[b], filters[a], anchor=(BEFORE, BEFORE))
+            phases[a, b] = np.clip(np.rint(moved), 0, 255)
+        flat = phases.reshape(-1)
+        return as_strided(flat, (len(flat) - CELL + 1, CELL), (1, 1)), bordered.size, bordered.shape[1]
+
+    def blocks(self, cells: Places, vectors: Vectors, every: int = 1) -> Blocks:
+        """What is shown of blocks where vectors point. every: of how many of their rows one is read."""
+        windows, plane, across = self._rows
+        y, x = np.divmod(cells, self.size[1])
+        (y, a), (x, b) = (
+            (np.clip(first * CELL + whole, 1 - CELL - AFTER, side - 1 + BEFORE) + BORDER + CELL, part)
+            for first, side, (whole, part) in zip((y, x), self.plane.shape, map(_split, vectors), strict=True)
+        )
+        first = (a * UNITS + b) * plane + y * across + x
+        return windows[first[:, None] + np.arange(0, CELL, every) * across].astype(np.float32)
+
+
+def _split(x: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return x // UNITS, x % UNITS
+
+
+def _in_blocks(plane: Plane) -> Blocks:
+    """A frame's own blocks, edges repeated."""
+    rows, columns = motion_size(*plane.shape)
+    height, width = plane.shape
+    padded = np.pad(plane, ((0, rows * CELL - height), (0, columns * CELL - width)), mode="edge")
+    return padded.reshape(rows, CELL, columns, CELL).swapaxes(1, 2).reshape(-1, CELL, CELL)
 
 
 class Flows:
@@ -106,7 +155,7 @@ def _to_cells(flow: NDArray[np.float32], size: tuple[int, int], step: int = 1) -
     per = CELL // step
     pad = ((0, rows * per - flow.shape[0]), (0, columns * per - flow.shape[1]), (0, 0))
     cells = np.pad(flow, pad, mode="edge").reshape(rows, per, columns, per, 2).mean((1, 3))
-    return np.ascontiguousarray(cells[..., ::-1].transpose(2, 0, 1) * UNITS, np.float32)
+    return np.rint(cells[..., ::-1].transpose(2, 0, 1) * UNITS).astype(np.int64)
 
 
 def _translations(target: Plane, reference: Plane) -> list[tuple[float, float]]:
@@ -127,41 +176,110 @@ def _translations(target: Plane, reference: Plane) -> list[tuple[float, float]]:
     return [place for place, _ in found.most_common(TRANSLATIONS)]
 
 
-def _best(target: Plane, reference: Plane, starts: list[Field], bit: float, most: float) -> Field:
-    """Cell by cell a vector of one of some fields: of least squared error + what it takes to differ from those around.
+@dataclass(frozen=True)
+class _Worth:
+    """What errors and differences of vectors count, in bits."""
 
-    bit: squared error that a bit is worth. Above `most` a pixel, errors count by their logarithm. Solved by iterated
-    conditional modes (Besag, 1986) on a checkerboard.
+    lagrangian: float
+    most: float  # squared error of a pixel above which errors count by their logarithm: they will be coded
+
+    def __call__(self, error: Blocks) -> NDArray[np.float32]:
+        """Bits that the errors of blocks [n, CELL, CELL] are worth: [n]."""
+        squares = np.einsum("nij,nij->n", error, error) / error[0].size
+        counted = np.where(
+            squares < self.most, squares, self.most * (1 + np.log(np.maximum(squares, self.most) / self.most))
+        )
+        return np.asarray(self.lagrangian * CELL**2 * counted, np.float32)
+
+
+def _match(
+    shown: Shown, wanted: Blocks, share: float, starts: Sequence[Field], worth: _Worth, settings: SearchSettings
+) -> Field:
+    """A vector for each block: of least error share x (shown - wanted), and least different from those around it.
+
+    First for squares of several blocks, then for each: what is alike over a square is found and said as one.
     """
-    height, width = target.shape
-    rows, columns = starts[0].shape[1:]
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    costs = np.empty((len(starts), rows, columns), np.float32)
-    for cost, field in zip(costs, starts, strict=True):
-        dy, dx = (np.repeat(np.repeat(f / UNITS, CELL, 0), CELL, 1)[:height, :width] for f in field)
-        shown = cv2.remap(reference, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        error = cv2.absdiff(shown, target)
-        error = np.pad(error * error, ((0, rows * CELL - height), (0, columns * CELL - width)))
-        means = error.reshape(rows, CELL, columns, CELL).mean((1, 3))
-        cost[...] = CELL**2 * np.where(means < most, means, most * (1 + np.log(np.maximum(means, most) / most)))
-    fields = np.stack(starts)  # [K, 2, rows, columns]
-    chosen = np.stack([cv2.blur(cost, (3, 3)) for cost in costs]).argmin(0)
-    board = (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 0
-    for _ in range(SWEEPS):
-        for cells in (board, ~board):
-            field = np.take_along_axis(fields, chosen[None, None], 0)[0]
-            p = np.pad(field, ((0, 0), (1, 1), (1, 1)), mode="edge")
-            total = costs.copy()
-            for near in (p[:, 1:-1, :-2], p[:, 1:-1, 2:], p[:, :-2, 1:-1], p[:, 2:, 1:-1]):
-                total += bit * np.log2(1 + np.abs(fields - near).sum(1))
-            chosen[cells] = total.argmin(0)[cells]
-    return np.ascontiguousarray(np.take_along_axis(fields, chosen[None, None], 0)[0])
+    field = starts[0]
+    for side, steps in settings.levels:
+        field = _Level(shown, wanted, share, worth, settings.change, side).solve([field, *starts], steps)
+    return field
+
+
+class _Level:
+    """The search for one vector in each square of side x side blocks."""
+
+    def __init__(self, shown: Shown, wanted: Blocks, share: float, worth: _Worth, change: float, side: int) -> None:
+        rows, columns = shown.size
+        self.shown, self.wanted, self.share, self.worth = shown, wanted[:, ::side], share, worth
+        self.side, self.change = side, change * side  # along each side of a square
+        self.size = -(-rows // side), -(-columns // side)
+        y, x = np.mgrid[:rows, :columns] // side
+        self.square = (y * self.size[1] + x).ravel()  # of each block
+        y, x = np.mgrid[: self.size[0], : self.size[1]]
+        board = ((y + x) % 2 == 0).ravel()
+        self.halves = [(np.flatnonzero(half), np.flatnonzero(half[self.square])) for half in (board, ~board)]
+        self.middle = np.minimum(y * side + side // 2, rows - 1), np.minimum(x * side + side // 2, columns - 1)
+
+    def error(self, squares: Places, cells: Places, vectors: Vectors) -> NDArray[np.float32]:
+        """What errors of some squares, whose blocks are `cells`, are worth under vectors [2, all squares]."""
+        blocks = self.shown.blocks(cells, vectors[:, self.square[cells]], self.side)
+        each = self.worth((blocks - self.wanted[cells]) * self.share)
+        return np.bincount(self.square[cells], each, self.size[0] * self.size[1])[squares].astype(np.float32)
+
+    def solve(self, starts: Sequence[Field], steps: Sequence[int]) -> Field:
+        """A field for all blocks."""
+        rows, columns = self.size
+        options = [s[:, self.middle[0], self.middle[1]].reshape(2, -1) for s in starts]
+        every = np.arange(rows * columns)
+        errors = np.stack([self.error(every, np.arange(len(self.wanted)), o) for o in options])
+        chosen = np.stack([cv2.blur(e.reshape(rows, columns), (3, 3)) for e in errors]).argmin(0).ravel()
+        field, best = np.stack(options)[chosen, :, every].T.copy(), errors[chosen, every]
+
+        def attempt(option: Callable[[NDArray[np.int64]], Vectors]) -> None:
+            """Take what an option makes of the vectors beside each, [4, 2, n], where that is better."""
+            for squares, cells in self.halves:
+                if not len(squares):
+                    continue
+                around = _beside(field.reshape(2, rows, columns))
+                vectors = np.clip(option(around), -LARGEST_MOTION, LARGEST_MOTION)
+                found = self.error(squares, cells, vectors)
+                around = around[..., squares]
+                before = best[squares] + self.change * _apart(field[:, squares], around)
+                better = found + self.change * _apart(vectors[:, squares], around) < before
+                field[:, squares[better]] = vectors[:, squares[better]]
+                best[squares[better]] = found[better]
+
+        def spread() -> None:
+            for k in range(len(BESIDE)):
+                attempt(lambda around, k=k: around[k])
+            attempt(lambda around: np.rint(around.mean(0)).astype(np.int64))
+
+        for o in options:
+            attempt(lambda _, o=o: o)
+        spread()
+        for step in steps:
+            for way in AROUND:
+                attempt(lambda _, step=step, way=way: field + np.array(way)[:, None] * step)
+            spread()
+        return field[:, self.square].reshape(2, *self.shown.size)
+
+
+def _beside(field: Field) -> NDArray[np.int64]:
+    """The vectors above, below, left and right of each, edges repeated: [4, 2, cells]."""
+    p = np.pad(field, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    near = (p[:, :-2, 1:-1], p[:, 2:, 1:-1], p[:, 1:-1, :-2], p[:, 1:-1, 2:])
+    return np.stack([n.reshape(2, -1) for n in near])
+
+
+def _apart(vectors: Vectors, around: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Summed logarithms of how far vectors [2, n] are from each of those around them [4, 2, n]."""
+    return _LOG[np.minimum(np.abs(vectors - around).sum(1), len(_LOG) - 1)].sum(0)
 
 
 def search(
     target: Plane,
-    references: list[Plane],
-    starts: list[list[Field]],
+    references: Sequence[Shown],
+    starts: Sequence[Sequence[Field]],
     ratio: float,
     lagrangian: float,
     carried: NDArray[np.int16] | None = None,
@@ -173,101 +291,72 @@ def search(
     starts: for each reference, fields to begin from beside standing still and straight flow. ratio, carried: see
     `code_motion`.
     """
-    height, width = target.shape
-    rows, columns = motion_size(height, width)
-    vertical = interpolation(rows, height).numpy()  # [H, rows]
-    horizontal = interpolation(columns, width).numpy()  # [W, columns]
-    still = np.zeros((2, rows, columns), np.float32)
-    ahead = still if carried is None else carried.astype(np.float32)
-    bit, most = settings.change / lagrangian, settings.coded * coded_error(lagrangian)
-    fields = []
-    for r, own, way in zip(references, starts, (1.0, ratio), strict=False):
-        moves = [np.full_like(still, UNITS) * np.array(m, np.float32)[:, None, None] for m in _translations(target, r)]
-        candidates = [still, ahead * way, *own, _to_cells(_dis(target, r), target.shape), *moves]
-        fields.append(_best(target, r, candidates, bit, most))
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-
-    def gathered(image: Plane) -> Plane:
-        return vertical.T @ image @ horizontal
-
-    guess = still if _roughness(fields[0]) < _roughness(fields[0] - ahead) else ahead
-    share, area = 1 / len(references), gathered(np.ones_like(target))
-    hessians: list[tuple[Plane, Plane, Plane]] = []
-    for step in range(settings.steps + 1):
-        moved, slopes = [], []
-        for field, reference in zip(fields, references, strict=True):
-            dy, dx = (vertical @ (f / UNITS) @ horizontal.T for f in field)
-            shown = cv2.remap(reference, x + dx, y + dy, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            moved.append(shown)
-            slopes.append((cv2.Sobel(shown, cv2.CV_32F, 0, 1, ksize=3, scale=1 / (8 * UNITS)),
-                           cv2.Sobel(shown, cv2.CV_32F, 1, 0, ksize=3, scale=1 / (8 * UNITS))))  # fmt: skip
-        error = sum(moved) * share - target
-        # what an error is worth falls where it will be coded anyway
-        worth = np.minimum(1, most * area / np.maximum(gathered(error * error), 1e-6))
-        hessians = [
-            (worth * gathered(sy * sy), worth * gathered(sy * sx), worth * gathered(sx * sx)) for sy, sx in slopes
-        ]  # of the squared error, halved; one reference alone
-        if step == settings.steps:
-            break
-        for k, (sy, sx) in enumerate(slopes):
-            # both references move at once: the sum of squares bounds the square of the sum
-            yy, yx, xx = (share * lagrangian * h for h in hessians[k])
-            gy, gx = (share * lagrangian * worth * gathered(error * s) for s in (sy, sx))
-            field = fields[k]
-            expected = fields[0] * ratio if k else guess
-            apart = field - expected - np.stack([_near(f) for f in field - expected])
-            pull = settings.smoothness / (1 + np.abs(apart))
-            a, b, c = yy + pull[0] + 1e-6, yx, xx + pull[1] + 1e-6
-            ry, rx = -(gy + pull[0] * apart[0]), -(gx + pull[1] * apart[1])
-            determinant = a * c - b * b
-            move = np.stack(((c * ry - b * rx) / determinant, (a * rx - b * ry) / determinant))
-            fields[k] = field + np.clip(move, -settings.largest_step, settings.largest_step)
-    wanted = np.clip(np.stack(fields), -LARGEST_MOTION, LARGEST_MOTION)
-    weights = [tuple(settings.trust * share * share * lagrangian * h for h in hs) for hs in hessians]
+    worth = _Worth(lagrangian, settings.coded * coded_error(lagrangian))
+    wanted = _in_blocks(target)
+    every = np.arange(len(wanted))
+    still = np.zeros((2, *motion_size(*target.shape)), np.int64)
+    ahead = still if carried is None else carried.astype(np.int64)
+    options: list[list[Field]] = []
+    for reference, own, way in zip(references, starts, (1.0, ratio), strict=False):
+        moves = [still + np.array(m)[:, None, None] * UNITS for m in _translations(target, reference.plane)]
+        straight = _to_cells(_dis(target, reference.plane), target.shape)
+        options.append([*own, straight, still, along(ahead, way).astype(np.int64), *moves])
+    fields = [o[0] for o in options]
+    share = 1 / len(references)
+    for turn in range(settings.turns if len(references) > 1 else 1):
+        near = replace(settings, levels=((1, settings.levels[-1][1][-2:]),))
+        for k, reference in enumerate(references):
+            lacking = wanted / share
+            if len(references) > 1:
+                lacking = lacking - references[1 - k].blocks(every, fields[1 - k].reshape(2, -1))
+            fields[k] = _match(
+                reference, lacking, share, [fields[k], *options[k]], worth, near if turn else settings
+            )
     guesses = [None] if carried is None else [None, carried]
-    _, motion, best = min(((*_rounded(wanted, weights, ratio, g), g) for g in guesses), key=lambda found: found[0])
+    tries = [(*_decided(wanted, references, fields, ratio, worth, guess), guess) for guess in guesses]
+    _, motion, best = min(tries, key=lambda found: found[0])
     return motion, best
 
 
-def _roughness(field: Field) -> float:
-    """About the bits that coding a field takes, up to a factor."""
-    return float(sum(np.log1p(np.abs(f - _near(f))).sum() for f in field))
-
-
-def _near(f: Plane) -> Plane:
-    """The mean of the four neighbours, edges repeated."""
-    p = np.pad(f, 1, mode="edge")
-    return np.asarray((p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1]) / 4, np.float32)
-
-
-def _rounded(
-    wanted: NDArray[np.float32], hessians: list[tuple[Plane, ...]], ratio: float, carried: NDArray[np.int16] | None
+def _decided(
+    wanted: Blocks,
+    references: Sequence[Shown],
+    fields: Sequence[Field],
+    ratio: float,
+    worth: _Worth,
+    carried: NDArray[np.int16] | None,
 ) -> tuple[float, NDArray[np.int16]]:
-    """-> (cost, integers for a float field), chosen in coding order."""
+    """-> (cost, motion as it is to be coded), chosen in coding order."""
     costs, further = bit_costs(), float(bit_costs()[FURTHER_ROW, 2 * MAX_VALUE])
+    rows, columns = fields[0].shape[1:]
+    ahead = np.zeros((2, rows, columns), np.int16) if carried is None else carried
+    out = np.zeros((len(fields), 2, rows, columns), np.int16)  # as coded: less `ahead`, the second's less `along`
+    final = np.stack(fields).astype(np.int16)
+    share = 1 / len(fields)
     cost = 0.0
-    ahead = np.zeros(wanted.shape[1:], np.int16) if carried is None else carried
-    out = np.zeros(wanted.shape, np.int16)  # as coded: less `ahead`, the second reference's less `along`
-    final = np.zeros(wanted.shape, np.int16)
-    for cells, offsets in motion_passes(*wanted.shape[2:]):
+    for n_pass, (cells, offsets) in enumerate(motion_passes(rows, columns)):
         y, x = cells
+        heed = HEED(16 >> ((n_pass + 1) // 2))
+        places = y * columns + x
         so_far = np.zeros(len(y), np.int64)
-        for r in range(len(wanted)):
-            steady = (along(final[:1], ratio)[0] if r else ahead)[:, y, x]
+        for r in range(len(fields)):
+            left = wanted[places]
+            for k in range(len(fields)):
+                if k != r:
+                    left = left - share * references[k].blocks(places, final[k][:, y, x].astype(np.int64))
+            steady = (along(final[:1], ratio)[0] if r else ahead)[:, y, x].astype(np.int64)
             expected, spread = expect(out[r], cells, offsets)
-            best = np.rint(wanted[r][:, y, x] - steady - expected).astype(np.int64)
-            options = np.stack([best, np.zeros_like(best), best * [[1], [0]], best * [[0], [1]], best // 2])
+            best = final[r][:, y, x] - steady - expected
+            options = np.stack([best, np.zeros_like(best), best * [[1], [0]], best * [[0], [1]]])
             total = np.zeros((len(options), len(y)))
             for k, option in enumerate(options):
                 before = so_far
                 for axis in range(2):
-                    rows = motion_rows(len(wanted) - 1 + r, axis, before, spread)
+                    row = motion_rows(len(fields) - 1 + r, axis, before, spread)
                     size = np.abs(option[axis])
-                    total[k] += costs[rows, np.minimum(size, MAX_VALUE) + MAX_VALUE] + further * (size // MAX_VALUE)
+                    total[k] += costs[row, np.minimum(size, MAX_VALUE) + MAX_VALUE] + further * (size // MAX_VALUE)
                     before = before + size
-                dy, dx = option + expected + steady - wanted[r][:, y, x]
-                hyy, hyx, hxx = (h[y, x] for h in hessians[r])
-                total[k] += hyy * dy * dy + 2 * hyx * dy * dx + hxx * dx * dx
+                total[k] += heed * worth(share * references[r].blocks(places, option + expected + steady) - left)
             cost += float(total.min(0).sum())
             chosen = np.take_along_axis(options, total.argmin(0)[None, None], 0)[0]
             out[r][:, y, x] = chosen + expected

@@ -46,7 +46,7 @@ def predict(
     h, w = latent_size(height, width)
     if references is None or motion is None:
         return network.no_prediction(count, h, w)
-    moved = warp(references.flatten(0, 1).float(), motion.flatten(0, 1))
+    moved = warp(references.flatten(0, 1), motion.flatten(0, 1))
     moved = pad(moved.unflatten(0, motion.shape[:2]).flatten(1, 2)).unflatten(1, (-1, 3))
     return network.prediction(moved[:, 0], moved[:, -1])
 

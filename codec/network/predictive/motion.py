@@ -1,4 +1,8 @@
-"""Motion: integers on a coarse grid -> displacement of every pixel -> a reference moved to where the frame needs it."""
+"""Motion: a vector for each block of a frame -> what its reference shows there.
+
+Blocks move as they are and do not overlap: edges of things that move differently stay sharp, which vectors that are
+interpolated between blocks smear. What seams that leaves lie where the layers after it expect them.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CELL = 8  # pixels from one motion vector to the next
+CELL = 8  # pixels, the sides of a block
 UNITS = 4  # of a displacement, to the pixel
+TAPS = (
+    (0, 0, 0, 64, 0, 0, 0, 0),
+    (-1, 4, -10, 58, 17, -5, 1, 0),
+    (-1, 4, -11, 40, 40, -11, 4, -1),
+    (0, 1, -5, 17, 58, -10, 4, -1),
+)  # of 64, by quarter pixels, for the pixels from BEFORE before: the filters of HEVC (Ugur et al., 2013)
+BEFORE, AFTER = 3, 4  # pixels that a filter reads on either side
+PATCH = CELL + BEFORE + AFTER
+BORDER = CELL + BEFORE + AFTER - 1  # pixels beyond the edges of a frame after which nothing new comes
 
 
 def motion_size(height: int, width: int) -> tuple[int, int]:
@@ -18,38 +31,42 @@ def motion_size(height: int, width: int) -> tuple[int, int]:
     return math.ceil(height / CELL), math.ceil(width / CELL)
 
 
-@lru_cache(16)
-def interpolation(cells: int, pixels: int) -> Tensor:
-    """Bilinear weights from cell centres to pixel centres, edges repeated: float32 [pixels, cells]."""
+@lru_cache(1)
+def _filters() -> Tensor:
+    """Pixels of a block from those of a patch, by quarter pixels: float32 [UNITS, CELL, PATCH]."""
     with torch.inference_mode(False):
-        place = ((torch.arange(pixels, dtype=torch.float32) + 0.5) / CELL - 0.5).clamp(0, cells - 1)
-        return (1 - (place[:, None] - torch.arange(cells)).abs()).clamp_min(0)
+        out = torch.zeros(UNITS, CELL, PATCH)
+        for row in range(CELL):
+            out[:, row, row : row + len(TAPS[0])] = torch.tensor(TAPS) / 64
+        return out
 
 
-def displacement(motion: Tensor, height: int, width: int) -> Tensor:
-    """Motion [B, 2, rows, columns] in quarter pixels, (y, x) -> pixels, float32 [B, 2, height, width]."""
-    vertical = interpolation(motion.shape[2], height).to(motion.device)
-    horizontal = interpolation(motion.shape[3], width).to(motion.device)
-    return vertical @ (motion.float() / UNITS) @ horizontal.mT
-
-
-@lru_cache(4)
-def _pixels(height: int, width: int) -> Tensor:
-    """Coordinates (x, y) of every pixel: float32 [height, width, 2]."""
-    with torch.inference_mode(False):
-        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        return torch.stack((x, y), dim=-1).float()
+def _places(motion: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """One axis of motion [..., cells], quarter pixels -> (first pixel of each patch in the bordered frame, phase)."""
+    whole = torch.div(motion, UNITS, rounding_mode="floor").long()
+    first = torch.arange(motion.shape[-1], device=motion.device) * CELL + whole
+    return first.clamp(1 - CELL - AFTER, size - 1 + BEFORE) - BEFORE + BORDER, (motion - whole * UNITS).long()
 
 
 def warp(reference: Tensor, motion: Tensor) -> Tensor:
-    """What a reference shows where the motion points: float [B, C, H, W], motion [B, 2, h, w] -> float [B, C, H, W].
+    """What a reference shows where the motion points: [B, C, H, W], motion [B, 2, h, w] -> float32 [B, C, H, W].
 
-    Bicubic interpolation; beyond its edges a reference repeats them.
+    motion: whole quarter pixels (y, x). Beyond its edges a reference repeats them.
     """
-    height, width = reference.shape[-2:]
-    flow = displacement(motion, height, width)
-    place = _pixels(height, width).to(reference.device) + flow.flip(1).permute(0, 2, 3, 1)
-    scale = torch.tensor([2 / max(width, 1), 2 / max(height, 1)], device=reference.device)
-    return F.grid_sample(
-        reference, (place + 0.5) * scale - 1, mode="bicubic", padding_mode="border", align_corners=False
-    )
+    count, channels, height, width = reference.shape
+    rows, columns = motion.shape[2:]
+    y, phase_y = _places(motion[:, 0].mT, height)  # [B, columns, rows]
+    x, phase_x = _places(motion[:, 1], width)
+    y, phase_y = y.mT, phase_y.mT
+    bordered = F.pad(reference.float(), (BORDER,) * 4, mode="replicate").permute(0, 2, 3, 1)
+    across = bordered.shape[2]
+    near = torch.arange(PATCH, device=motion.device)
+    frame = torch.arange(count, device=motion.device)[:, None, None] * (bordered.shape[1] * across)
+    places = (frame + y * across + x)[..., None, None] + near[:, None] * across + near
+    patches = bordered.reshape(-1, channels)[places.flatten()]
+    filters = _filters().to(motion.device)
+    down = torch.bmm(filters[phase_y.flatten()], patches.view(-1, PATCH, PATCH * channels))
+    down = down.view(-1, CELL, PATCH, channels).transpose(1, 2).reshape(-1, PATCH, CELL * channels)
+    blocks = torch.bmm(filters[phase_x.flatten()], down).view(count, rows, columns, CELL, CELL, channels)
+    shown = blocks.permute(0, 5, 1, 4, 2, 3).reshape(count, channels, rows * CELL, columns * CELL)
+    return shown[..., :height, :width]
