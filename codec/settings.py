@@ -191,7 +191,7 @@ class PredictiveSettings:
         (8,), Wholes(1, 64, "LIST", "8 or 8_16", 1, 7), "Frames between anchors, powers of two; of several the best."
     )
     keyint: int = setting(96, Whole(1, 10**6), "Most frames from one key frame to the next.")
-    motion_steps: int = setting(8, Whole(0, 100), "Refinements of motion.")
+    motion_turns: int = setting(2, Whole(1, 100), "Times that motion to each of two references is refined.")
     base: str | None = setting(None, Text(), "A base network's file; by default the one that ships.")
     clip_rank: int = setting(8, Whole(1, 4096), "Width of the CLIP head's hidden layer.")
 
@@ -335,10 +335,10 @@ REFERENCE_MODEL = ModelSettings(
 PRESETS = {
     "fast": Settings("fast", model=PredictiveSettings(anchor=(4, 8)), rate=RateSettings(quality=QUALITY)),
     "medium": Settings(
-        "medium", model=PredictiveSettings(anchor=(4, 8, 16), motion_steps=12), rate=RateSettings(quality=QUALITY)
+        "medium", model=PredictiveSettings(anchor=(4, 8, 16), motion_turns=3), rate=RateSettings(quality=QUALITY)
     ),
     "slow": Settings(
-        "slow", model=PredictiveSettings(anchor=(2, 4, 8, 16, 32), motion_steps=20), rate=RateSettings(quality=QUALITY)
+        "slow", model=PredictiveSettings(anchor=(2, 4, 8, 16, 32), motion_turns=4), rate=RateSettings(quality=QUALITY)
     ),
     "grid": Settings("grid", train=TrainSettings(epochs=110), rate=RateSettings(bpp=0.04)),
     "hnerv": Settings(

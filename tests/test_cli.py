@@ -139,7 +139,7 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
     ("--clip-pretrained", "weights.pt", "teacher.clip_pretrained", "weights.pt"),
     ("--anchor", "8_16", "model.anchor", (8, 16)),
     ("--keyint", "33", "model.keyint", 33),
-    ("--motion-steps", "0", "model.motion_steps", 0),
+    ("--motion-turns", "3", "model.motion_turns", 3),
     ("--base", "base-2.safetensors", "model.base", "base-2.safetensors"),
     ("--quality", "31.5", "rate.quality", 31.5),
     ("--psnr", "36", "rate.psnr", 36.0),

@@ -13,14 +13,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -28,6 +26,7 @@ from PIL import Image
 from codec.atomic import atomic_output
 from codec.base.corpus import Corpus, Item
 from codec.base.references import Coder, Frame, Planes, to_planes
+from codec.encoding.predictive.motion_search import one_thread
 from codec.errors import BaseError
 from codec.network.predictive.network import CELL
 from codec.video import frames as read_frames
@@ -42,7 +41,7 @@ class CropSettings:
     """Which crops, and how many."""
 
     size: int = 192  # pixels along each side
-    places: int = 3  # crops of each predicted frame
+    places: int = 4  # crops of each predicted frame
     keys: int = 8  # crops of key frames, of each clip
     photo_crops: int = 4  # of each photograph
     frames: int = 48  # most of a clip
@@ -129,7 +128,7 @@ def _write(
     quality: list[float] = []
     spread: list[float] = []
     with _Stack(folder / "key.npy", (3, size, size)) as keys, _Stack(folder / "predicted.npy", (9, size, size)) as seen:
-        with _one_thread():
+        with one_thread():
             for number, item in enumerate(clips):
                 rng = _rng(settings.seed, item)
                 frames = list(islice(read_frames(item.path), settings.frames))
@@ -179,17 +178,6 @@ class _Stack:
     def _header(self) -> None:
         shape = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self._shape)}
         np.lib.format.write_array_header_1_0(self._file, shape)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """OpenCV's optical flow depends on the number of threads; prepared crops shall not."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _rng(seed: int, item: Item) -> np.random.Generator:

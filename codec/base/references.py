@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from codec.base.model import load_codec
 from codec.encoding.predictive.frame import FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, order
-from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma
+from codec.encoding.predictive.motion_search import Flows, SearchSettings, Shown, luma, search
 from codec.errors import BaseError
 from codec.network.predictive.motion import warp
+from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.store import digest_of
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
@@ -61,25 +62,33 @@ LEVELS = 31.0  # quality indices that a frame may lie below that: leaves of a gr
 
 @dataclass(frozen=True)
 class X265Coder:
-    """References as x265 leaves them; motion by optical flow."""
+    """References as x265 leaves them; motion as an encoder finds it."""
 
-    targets: int = 16  # of each clip
+    targets: int = 12  # of each clip
     preset: str = "superfast"
+    jitter: float = 5.0  # quality indices around the one that motion is searched at
 
     def about(self) -> dict[str, Any]:
         return {"coder": "x265"} | asdict(self)
 
     def samples(self, frames: Sequence[Frame], rng: np.random.Generator) -> Iterator[Sample]:
         coded = {crf: code(frames, crf, self.preset) for crf in CRF_QUALITY}
+        flows = Flows([luma(f) for f in frames])
         usable = {d: share for d, share in DISTANCES.items() if sum(d) < len(frames)}
         shares = np.fromiter(usable.values(), float)
         for _ in range(self.targets if usable else 0):
             crf = int(rng.choice(list(CRF_QUALITY)))
             back, on = list(usable)[rng.choice(len(usable), p=shares / shares.sum())]
             t = int(rng.integers(back, len(frames) - on))
-            references = [coded[crf][t - back]] + ([coded[crf][t + on]] if on else [])
-            motion = [np.rint(Flows([luma(frames[t]), luma(r)]).between(0, 1)).astype(np.int16) for r in references]
-            yield Sample(_planes(frames[t], references, motion), CRF_QUALITY[crf], LEVELS)
+            quality = float(CRF_QUALITY[crf] - LEVELS * rng.random())
+            places = [t - back] + ([t + on] if on else [])
+            shown = [Shown(luma(coded[crf][r])) for r in places]
+            starts = [[flows.between(t, r)] for r in places]
+            ratio = (places[-1] - t) / (places[0] - t)
+            motion, _ = search(luma(frames[t]), shown, starts, ratio, lagrangian(quality))
+            highest = min(CRF_QUALITY[crf], quality + self.jitter)
+            planes = _planes(frames[t], [coded[crf][r] for r in places], list(motion))
+            yield Sample(planes, highest, highest - quality + self.jitter)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def code_motion(port: Port, motion: Integers, ratio: float, carried: Integers | 
     if carried is not None:
         coded[0] -= carried
     out = np.zeros_like(coded)
-    for cells, near in motion_passes(*motion.shape[2:]):
+    for _, cells, near in motion_passes(*motion.shape[2:]):
         y, x = cells
         so_far = np.zeros(len(y), np.int64)
         for r in range(len(coded)):
@@ -106,34 +106,34 @@ def carry(number: int, references: Sequence[int], earlier: Mapping[int, Moved]) 
 
 
 @lru_cache(8)
-def motion_passes(rows: int, columns: int) -> list[tuple[Cells, Places | None]]:
-    """(cells, which vectors each is predicted from) of each pass.
+def motion_passes(rows: int, columns: int) -> list[tuple[int, Cells, Places | None]]:
+    """(cells from one vector to the next, cells, which vectors each is predicted from) of each pass.
 
     The last are places [4, n] in the grid, None in the first pass; for one beyond the edges the first that is not.
     """
     y, x = np.mgrid[:rows, :columns]
-    passes: list[tuple[Cells, Places | None]] = []
+    passes: list[tuple[int, Cells, Places | None]] = []
 
-    def add(chosen: NDArray[np.bool_], offsets: tuple[tuple[int, int], ...]) -> None:
+    def add(step: int, chosen: NDArray[np.bool_], offsets: tuple[tuple[int, int], ...]) -> None:
         cells = np.nonzero(chosen)
         near = np.stack([(cells[0] + a, cells[1] + b) for a, b in offsets]) if offsets else None  # [4, 2, n]
         if not len(cells[0]):
             return
         if near is None:
-            passes.append(((cells[0], cells[1]), None))
+            passes.append((step, (cells[0], cells[1]), None))
             return
         inside = ((near >= 0) & (near < [[rows], [columns]])).all(1)
         places = near[:, 0] * columns + near[:, 1]
         fallback = np.take_along_axis(places, inside.argmax(0)[None], 0)
-        passes.append(((cells[0], cells[1]), np.where(inside, places, fallback)))
+        passes.append((step, (cells[0], cells[1]), np.where(inside, places, fallback)))
 
-    add((y % COARSEST == 0) & (x % COARSEST == 0), ())
+    add(COARSEST, (y % COARSEST == 0) & (x % COARSEST == 0), ())
     step = COARSEST // 2
     while step:
         odd_y, odd_x = y % (2 * step) == step, x % (2 * step) == step
         on_grid = (y % step == 0) & (x % step == 0)
-        add(on_grid & odd_y & odd_x, tuple((a * step, b * step) for a in (-1, 1) for b in (-1, 1)))
-        add(on_grid & (odd_y != odd_x), ((-step, 0), (step, 0), (0, -step), (0, step)))
+        add(step, on_grid & odd_y & odd_x, tuple((a * step, b * step) for a in (-1, 1) for b in (-1, 1)))
+        add(step, on_grid & (odd_y != odd_x), ((-step, 0), (step, 0), (0, -step), (0, step)))
         step //= 2
     return passes
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,12 +28,14 @@ from codec.encoding.predictive.analysis import load_analysis
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, Planned, needed, order, scene_cuts
 from codec.encoding.predictive.head import fit_head
-from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma
+from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma, one_thread
 from codec.network.predictive.head import ClipHead
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.settings import QUALITY, PredictiveSettings, Settings
 from codec.specs import Geometry, PredictiveSpec
 from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher
+
+Result = TypeVar("Result")
 
 LOWEST, HIGHEST = 0.0, 63.0  # quality
 NEAR, AIM = 0.96, 0.98  # of the size asked for: near enough, and what is aimed at
@@ -83,9 +86,10 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
     path = Path(model.base) if model.base else default()
     network = load_network(path)
     watcher.begin(sum(p.numel() for p in network.parameters()))
-    run = _Run(task, FrameEncoder(network, load_analysis(path), SearchSettings()), watcher)
+    run = _Run(task, FrameEncoder(network, load_analysis(path), SearchSettings(turns=model.motion_turns)), watcher)
     target = task.settings.rate
-    best = search_quality(run.best, target.quality or QUALITY, task.target_bytes, target.psnr, warn)
+    with one_thread():
+        best = search_quality(run.best, target.quality or QUALITY, task.target_bytes, target.psnr, warn)
     payload = write_frames(task.start, [e.coded for e in best.frames], best.weights)
     return Coded(
         FrameSegment.of(payload, "the coded segment"),
@@ -139,17 +143,18 @@ class _Run:
     def _encode(self, quality: float, anchor: int, count: int) -> Try:
         """The first `count` frames of the segment."""
         structure = GopSettings(anchor, self.task.settings.model.keyint)
-        groups = self._order(anchor, count)
-        items = [replace(item, references=needed(item, self.planes)) for group in groups for item in group]
+        items = [replace(i, references=needed(i, self.planes)) for group in self._order(anchor, count) for i in group]
         uses = Counter(r for item in items for r in item.references)
-        frames: list[Encoded] = []
+        done: dict[int, Encoded] = {}
         kept: dict[int, Reference] = {}  # the frames that others will refer to
         pooled: dict[int, Tensor] = {}
-        for item in items:
-            references = {r: kept[r] for r in item.references}
-            frame, index = self.task.frames[item.number], structure.quality(quality, item)
-            encoded, decoded, trunk = self.encoder.encode(item.number, frame, references, index, self.flows)
-            frames.append(encoded)
+
+        def encode(item: Planned, references: dict[int, Reference]) -> tuple[Encoded, Reference, Tensor]:
+            index = structure.quality(quality, item)
+            return self.encoder.encode(item.number, self.task.frames[item.number], references, index, self.flows)
+
+        for item, (encoded, decoded, trunk) in _as_they_can(items, encode, kept):
+            done[item.number] = encoded
             if uses[item.number]:
                 kept[item.number] = decoded
             if self.task.features is not None and count == len(self.task.frames):  # a trial needs no head
@@ -158,8 +163,9 @@ class _Run:
             for number in item.references:
                 if not uses[number]:
                     kept.pop(number, None)
-            self.watcher.status(self._status(frames, count))
-        return Try(quality, anchor, frames, {item.number: item.level for item in items}, self._head(pooled))
+            self.watcher.status(self._status(list(done.values()), count))
+        frames, levels = [done[item.number] for item in items], {item.number: item.level for item in items}
+        return Try(quality, anchor, frames, levels, self._head(pooled))
 
     def _head(self, pooled: dict[int, Tensor]) -> bytes:
         """Weights of a CLIP head for pooled trunk features of frames, coded; none where there are none."""
@@ -175,6 +181,34 @@ class _Run:
         seconds = time.perf_counter() - self.started
         bits = sum(8.0 * len(e.coded.record) for e in done)
         return Status(0, None, part, mean_psnr(done), bits, seconds / part * (1 - part))
+
+
+def _as_they_can(
+    items: Sequence[Planned],
+    encode: Callable[[Planned, dict[int, Reference]], Result],
+    kept: Mapping[int, Reference],
+) -> Iterator[tuple[Planned, Result]]:
+    """Encode frames, each as soon as all that it refers to are in `kept`, several at once; in the order they are done.
+
+    What becomes of a frame depends on its references alone, and so on no number of threads.
+    """
+    waiting = list(items)
+    running: dict[Future[Result], Planned] = {}
+    workers = torch.get_num_threads()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while waiting or running:
+                while len(running) < workers:
+                    ready = next((i for i in waiting if all(r in kept for r in i.references)), None)
+                    if ready is None:
+                        break
+                    waiting.remove(ready)
+                    running[pool.submit(encode, ready, {r: kept[r] for r in ready.references})] = ready
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            for future in running:
+                future.cancel()
 
 
 def _details(best: Try) -> dict[str, Any]:

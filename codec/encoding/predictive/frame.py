@@ -74,7 +74,15 @@ class FrameEncoder:
         if ratio is not None:
             starts = [[flows.between(number, r)] for r in references]
             carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
-            motion, carried = search(luma(frame), [r.searched for r in references.values()], starts, ratio, lagrangian(quality), carried, self.settings)
+            motion, carried = search(
+                luma(frame),
+                [r.searched for r in references.values()],
+                starts,
+                ratio,
+                lagrangian(quality),
+                carried,
+                self.settings,
+            )
             shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
             moved = torch.from_numpy(motion)[None]
         q = torch.tensor([float(quality)])

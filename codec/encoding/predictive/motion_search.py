@@ -1,19 +1,21 @@
 """Motion of a frame to its references: found block by block, by what it shows and what it takes to say it.
 
-1. Each block takes whichever of these shows it best and differs least from those around it: standing still, motion that
-   goes on, optical flow from frame to frame (DIS, Kroeger et al., 2016) followed along the frames between, flow straight
-   to the reference, or a translation that phase correlation finds in tiles, as text that scrolls has.
-2. From there vectors of the neighbours, and small steps around the own, are tried on a checkerboard (iterated
-   conditional modes, Besag, 1986), down to quarter pixels. With two references each is matched to what the other lacks,
-   in turns, so that the mean of what they show fits the frame.
-3. In the order of coding, each vector becomes the one of a few that takes least squared error x lambda + bits.
+1. Squares of four by four blocks, then of two by two, then blocks take what shows them best and differs least from what
+   is around them: standing still, motion that goes on, optical flow from frame to frame (DIS, Kroeger et al., 2016)
+   followed along the frames between, flow straight to the reference, a translation that phase correlation finds in
+   tiles, as text that scrolls has; vectors of the neighbours; smaller and smaller steps from where they are. Settled on
+   a checkerboard (iterated conditional modes, Besag, 1986).
+2. With two references each is matched to what the other lacks, in turns, so that their mean fits the frame.
+3. In the order of coding, each vector becomes the one of a few that takes least squared error x lambda + bits, where
+   an error counts for all the blocks that will be expected to move likewise.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -31,14 +33,25 @@ Field = NDArray[np.int64]  # [2, rows, columns], (y, x) in quarter pixels
 Vectors = NDArray[np.int64]  # [2, n]
 Places = NDArray[np.intp]  # of blocks, row by row
 Blocks = NDArray[np.float32]  # [n, CELL, CELL]
+Option = Callable[[Vectors, NDArray[np.int64]], Vectors]  # own vectors, those beside [4, 2, n] -> vectors to try
 
 TILE = 128  # pixels, of a frame's parts whose translation is looked for
 CLEAR = 0.1  # of a phase correlation's peak: less says nothing
 TRANSLATIONS = 6  # tried, at most
 AROUND = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x)
-BESIDE = ((-1, 0), (1, 0), (0, -1), (0, 1))
-HEED = lambda s: float(s * s)
+LEAST = 0.25  # bits that a vector must be able to save to be tried
 _LOG = np.log2(1 + np.arange(4096)).astype(np.float32)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV's optical flow depends on its number of threads; what is encoded shall not."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 @dataclass(frozen=True)
@@ -48,8 +61,8 @@ class SearchSettings:
     levels: tuple[tuple[int, tuple[int, ...]], ...] = ((4, (16, 8, 4, 2)), (2, (8, 4, 2, 1)), (1, (4, 2, 1)))
     # blocks along the sides of squares that move as one, and the steps tried in eight directions, quarter pixels
     turns: int = 2  # of matching each of two references to what the other lacks
-    change: float = 0.5  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
-    coded: float = 0.3  # share of `coded_error` above which an error is taken to be coded as a residual
+    change: float = 1.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
+    coded: float = 1.0  # share of `coded_error` above which an error is taken to be coded as a residual
 
 
 def coded_error(lagrangian: float) -> float:
@@ -71,7 +84,7 @@ class Shown:
 
     @cached_property
     def _rows(self) -> tuple[NDArray[np.uint8], int, int]:
-        """Rows of CELL pixels at every place of 16 planes, one for each phase: ([n, CELL], pixels of a plane, of a row)."""
+        """Rows of CELL pixels from every place of 16 planes, one a phase: ([n, CELL], pixels of a plane, of a row)."""
         bordered = cv2.copyMakeBorder(self.plane, *(BORDER + CELL,) * 4, cv2.BORDER_REPLICATE)
         phases = np.empty((UNITS, UNITS, *bordered.shape), np.uint8)
         filters = [np.array(taps, np.float32) / 64 for taps in TAPS]
@@ -217,11 +230,14 @@ class _Level:
         self.square = (y * self.size[1] + x).ravel()  # of each block
         y, x = np.mgrid[: self.size[0], : self.size[1]]
         board = ((y + x) % 2 == 0).ravel()
-        self.halves = [(np.flatnonzero(half), np.flatnonzero(half[self.square])) for half in (board, ~board)]
+        self.halves = board, ~board
         self.middle = np.minimum(y * side + side // 2, rows - 1), np.minimum(x * side + side // 2, columns - 1)
 
-    def error(self, squares: Places, cells: Places, vectors: Vectors) -> NDArray[np.float32]:
-        """What errors of some squares, whose blocks are `cells`, are worth under vectors [2, all squares]."""
+    def error(self, squares: Places, vectors: Vectors) -> NDArray[np.float32]:
+        """What the errors of some squares are worth under vectors [2, all squares]."""
+        asked = np.zeros(self.size[0] * self.size[1], bool)
+        asked[squares] = True
+        cells = np.flatnonzero(asked[self.square])
         blocks = self.shown.blocks(cells, vectors[:, self.square[cells]], self.side)
         each = self.worth((blocks - self.wanted[cells]) * self.share)
         return np.bincount(self.square[cells], each, self.size[0] * self.size[1])[squares].astype(np.float32)
@@ -231,37 +247,54 @@ class _Level:
         rows, columns = self.size
         options = [s[:, self.middle[0], self.middle[1]].reshape(2, -1) for s in starts]
         every = np.arange(rows * columns)
-        errors = np.stack([self.error(every, np.arange(len(self.wanted)), o) for o in options])
+        errors = np.stack([self.error(every, o) for o in options])
         chosen = np.stack([cv2.blur(e.reshape(rows, columns), (3, 3)) for e in errors]).argmin(0).ravel()
         field, best = np.stack(options)[chosen, :, every].T.copy(), errors[chosen, every]
 
-        def attempt(option: Callable[[NDArray[np.int64]], Vectors]) -> None:
-            """Take what an option makes of the vectors beside each, [4, 2, n], where that is better."""
-            for squares, cells in self.halves:
+        def attempt(option: Option) -> None:
+            """Take what an option gives where that is better."""
+            for half in self.halves:
+                around = _beside(field.reshape(2, rows, columns))
+                vectors = np.clip(option(field, around), -LARGEST_MOTION, LARGEST_MOTION)
+                now = best + self.change * _apart(field, around)
+                apart = self.change * _apart(vectors, around)
+                squares = np.flatnonzero(half & (apart + LEAST < now) & (vectors != field).any(0))
                 if not len(squares):
                     continue
-                around = _beside(field.reshape(2, rows, columns))
-                vectors = np.clip(option(around), -LARGEST_MOTION, LARGEST_MOTION)
-                found = self.error(squares, cells, vectors)
-                around = around[..., squares]
-                before = best[squares] + self.change * _apart(field[:, squares], around)
-                better = found + self.change * _apart(vectors[:, squares], around) < before
+                found = self.error(squares, vectors)
+                better = found + apart[squares] < now[squares]
                 field[:, squares[better]] = vectors[:, squares[better]]
                 best[squares[better]] = found[better]
 
         def spread() -> None:
-            for k in range(len(BESIDE)):
-                attempt(lambda around, k=k: around[k])
-            attempt(lambda around: np.rint(around.mean(0)).astype(np.int64))
+            for k in range(4):
+                attempt(_beside_at(k))
+            attempt(_mean)
 
-        for o in options:
-            attempt(lambda _, o=o: o)
+        for given in options:
+            attempt(_given(given))
         spread()
         for step in steps:
-            for way in AROUND:
-                attempt(lambda _, step=step, way=way: field + np.array(way)[:, None] * step)
+            for y, x in AROUND:
+                attempt(_moved(step * y, step * x))
             spread()
         return field[:, self.square].reshape(2, *self.shown.size)
+
+
+def _given(vectors: Vectors) -> Option:
+    return lambda own, around: vectors
+
+
+def _beside_at(k: int) -> Option:
+    return lambda own, around: around[k]
+
+
+def _moved(y: int, x: int) -> Option:
+    return lambda own, around: own + np.array([[y], [x]])
+
+
+def _mean(own: Vectors, around: NDArray[np.int64]) -> Vectors:
+    return np.rint(around.mean(0)).astype(np.int64)
 
 
 def _beside(field: Field) -> NDArray[np.int64]:
@@ -300,7 +333,7 @@ def search(
     for reference, own, way in zip(references, starts, (1.0, ratio), strict=False):
         moves = [still + np.array(m)[:, None, None] * UNITS for m in _translations(target, reference.plane)]
         straight = _to_cells(_dis(target, reference.plane), target.shape)
-        options.append([*own, straight, still, along(ahead, way).astype(np.int64), *moves])
+        options.append([*own, straight, still, along(ahead.astype(np.int16), way).astype(np.int64), *moves])
     fields = [o[0] for o in options]
     share = 1 / len(references)
     for turn in range(settings.turns if len(references) > 1 else 1):
@@ -309,9 +342,7 @@ def search(
             lacking = wanted / share
             if len(references) > 1:
                 lacking = lacking - references[1 - k].blocks(every, fields[1 - k].reshape(2, -1))
-            fields[k] = _match(
-                reference, lacking, share, [fields[k], *options[k]], worth, near if turn else settings
-            )
+            fields[k] = _match(reference, lacking, share, [fields[k], *options[k]], worth, near if turn else settings)
     guesses = [None] if carried is None else [None, carried]
     tries = [(*_decided(wanted, references, fields, ratio, worth, guess), guess) for guess in guesses]
     _, motion, best = min(tries, key=lambda found: found[0])
@@ -334,9 +365,9 @@ def _decided(
     final = np.stack(fields).astype(np.int16)
     share = 1 / len(fields)
     cost = 0.0
-    for n_pass, (cells, offsets) in enumerate(motion_passes(rows, columns)):
+    for step, cells, offsets in motion_passes(rows, columns):
         y, x = cells
-        heed = HEED(16 >> ((n_pass + 1) // 2))
+        area = step**2  # blocks whose vectors will be expected to be like these
         places = y * columns + x
         so_far = np.zeros(len(y), np.int64)
         for r in range(len(fields)):
@@ -356,7 +387,7 @@ def _decided(
                     size = np.abs(option[axis])
                     total[k] += costs[row, np.minimum(size, MAX_VALUE) + MAX_VALUE] + further * (size // MAX_VALUE)
                     before = before + size
-                total[k] += heed * worth(share * references[r].blocks(places, option + expected + steady) - left)
+                total[k] += area * worth(share * references[r].blocks(places, option + expected + steady) - left)
             cost += float(total.min(0).sum())
             chosen = np.take_along_axis(options, total.argmin(0)[None, None], 0)[0]
             out[r][:, y, x] = chosen + expected

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 8  # pixels; also the stride of the latents
-LUMA, CHROMA = 40, 10  # coefficients kept, lowest frequencies first
+LUMA, CHROMA = 64, 15  # coefficients kept, lowest frequencies first
 LATENTS = LUMA + 2 * CHROMA  # channels
 DC = (0, LUMA, LUMA + CHROMA)  # channels of the block means
 

@@ -25,7 +25,7 @@ from tests.tiny_clip import TinyClip
 
 
 def settings(**changes: Any) -> Settings:
-    return PRESETS["fast"].override(**{"clip": "off", "motion_steps": 2} | changes)
+    return PRESETS["fast"].override(**{"clip": "off", "motion_turns": 1} | changes)
 
 
 @pytest.fixture(scope="module")

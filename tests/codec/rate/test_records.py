@@ -352,7 +352,7 @@ def test_channels_are_coded_once_each() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 16), (33, 35)])
 def test_motion_passes_reach_every_cell_once_from_cells_before(size: tuple[int, int]) -> None:
     done = np.zeros(size, bool)
-    for (y, x), near in motion_passes(*size):
+    for _, (y, x), near in motion_passes(*size):
         assert not done[y, x].any()
         if near is not None:
             assert done.ravel()[near].all()

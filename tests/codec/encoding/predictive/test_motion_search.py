@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codec.encoding.predictive.motion_search import search
+from codec.encoding.predictive.motion_search import Shown, search
 from codec.network.predictive.motion import UNITS
 
 SIZE = (48, 64)
@@ -20,7 +20,7 @@ def picture(dy: float, dx: float) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("motion", [(0.0, 0.0), (2.0, -3.0), (-1.0, 5.0), (0.5, 0.25), (-1.25, 2.75)])
 def test_a_known_motion_is_found(motion: tuple[float, float]) -> None:
-    found, _ = search(picture(*motion), [picture(0, 0)], [[]], 1.0, 2.0)
+    found, _ = search(picture(*motion), [Shown(picture(0, 0))], [[]], 1.0, 2.0)
     assert found.shape == (1, 2, 6, 8)
     inside = found[0, :, 1:-1, 2:-2] / UNITS  # what shows more than the frame's edge repeated
     errors = np.abs(inside - np.array(motion)[:, None, None])
@@ -30,7 +30,7 @@ def test_a_known_motion_is_found(motion: tuple[float, float]) -> None:
 
 def test_two_references_are_moved_together() -> None:
     """The frame lies halfway: the motion to the second is the negative of that to the first."""
-    found, _ = search(picture(0, 0), [picture(-1, 2), picture(1, -2)], [[], []], -1.0, 2.0)
+    found, _ = search(picture(0, 0), [Shown(picture(-1, 2)), Shown(picture(1, -2))], [[], []], -1.0, 2.0)
     inside = found[..., 1:-1, 1:-1].mean((2, 3)) / UNITS
     np.testing.assert_allclose(inside, [[1, -2], [-1, 2]], atol=0.25)
 
@@ -38,15 +38,15 @@ def test_two_references_are_moved_together() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (17, 2)])
 def test_frames_of_any_size(size: tuple[int, int]) -> None:
     plane = np.full(size, 90, np.float32)
-    assert not search(plane, [plane], [[]], 1.0, 2.0)[0].any(), "nothing moves"
+    assert not search(plane, [Shown(plane)], [[]], 1.0, 2.0)[0].any(), "nothing moves"
 
 
 def test_motion_that_goes_on_is_coded_as_such() -> None:
     steady = np.broadcast_to(np.array([8, -12], np.int16)[:, None, None], (2, 6, 8))
-    found, carried = search(picture(2, -3), [picture(0, 0)], [[]], 1.0, 2.0, steady)
+    found, carried = search(picture(2, -3), [Shown(picture(0, 0))], [[]], 1.0, 2.0, steady)
     assert carried is steady
     assert np.abs(found[0, :, 1:-1, 2:-2] - steady[:, 1:-1, 2:-2]).max() <= 2
-    assert search(picture(0, 0), [picture(0, 0)], [[]], 1.0, 2.0, steady)[1] is None, "nothing moves any more"
+    assert search(picture(0, 0), [Shown(picture(0, 0))], [[]], 1.0, 2.0, steady)[1] is None, "nothing moves any more"
 
 
 def test_text_that_scrolls_is_found() -> None:
@@ -57,7 +57,7 @@ def test_text_that_scrolls_is_found() -> None:
     after = before.copy()
     before[:, :96], after[:, :96] = letters[30:222, :96], letters[:192, :96]
     kept = before.copy(), after.copy()
-    found, _ = search(after, [before], [[]], 1.0, 0.01)
+    found, _ = search(after, [Shown(before)], [[]], 1.0, 0.01)
     assert np.array_equal(before, kept[0]), "OpenCV writes into what phase correlation is given"
     assert np.array_equal(after, kept[1])
     inside = found[0, :, 6:-2, 1:10] / UNITS
