@@ -65,6 +65,33 @@ def prepare(data: Path, out: Path, coder: str, size: int, seed: int, force: bool
 
 @main.command()
 @click.argument("data", type=FOLDER)
+@click.argument("base", type=FILE)
+@click.option("--clips", default=40, type=click.IntRange(1), metavar="N", help="How many, evenly over DATA.")
+@click.option("--frames", default=17, type=click.IntRange(2), metavar="N", help="Of each.")
+@click.option("--quality", "qualities", default=(34.0, 46.0), multiple=True, type=float, help="May be repeated.")
+def rows(data: Path, base: Path, clips: int, frames: int, qualities: tuple[float, ...]) -> None:
+    """Fit the tables MOTION_ROWS and SIDE_ROWS of codec/rate to what BASE makes of the clips of DATA; print them.
+
+    They are part of the format: whoever changes them changes FORMAT.md, too.
+    """
+    with failures():
+        from itertools import islice
+
+        from codec.base.corpus import read_corpus
+        from codec.base.rows import fit_rows
+        from codec.video import frames as read_frames
+
+        every = read_corpus(data).clips
+        chosen = every[:: max(1, len(every) // clips)]
+        read = ([*islice(read_frames(clip.path), frames)] for clip in chosen)
+        for name, table in zip(("MOTION_ROWS", "SIDE_ROWS"), fit_rows(base, read, qualities), strict=True):
+            click.echo(name)
+            for line in table.reshape(-1, table.shape[-1]).tolist():
+                click.echo(", ".join(map(str, line)) + ",")
+
+
+@main.command()
+@click.argument("data", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, help="Folder of the checkpoint, the log and prepared crops.")
 @click.option("--minutes", default=60.0, type=click.FloatRange(0, min_open=True), metavar="X", help="Of training.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Of training, instead of minutes.")

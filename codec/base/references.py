@@ -22,7 +22,7 @@ from codec.encoding.predictive.frame import FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, order
 from codec.encoding.predictive.motion_search import Flows, SearchSettings, Shown, luma, search
 from codec.errors import BaseError
-from codec.network.predictive.motion import warp
+from codec.network.predictive.motion import compensate
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.store import digest_of
 
@@ -85,9 +85,9 @@ class X265Coder:
             shown = [Shown(luma(coded[crf][r])) for r in places]
             starts = [[flows.between(t, r)] for r in places]
             ratio = (places[-1] - t) / (places[0] - t)
-            motion, _ = search(luma(frames[t]), shown, starts, ratio, lagrangian(quality))
+            found = search(luma(frames[t]), shown, starts, ratio, lagrangian(quality))
             highest = min(CRF_QUALITY[crf], quality + self.jitter)
-            planes = _planes(frames[t], [coded[crf][r] for r in places], list(motion))
+            planes = _planes(frames[t], [coded[crf][r] for r in places], found.motion, found.sides)
             yield Sample(planes, highest, highest - quality + self.jitter)
 
 
@@ -125,7 +125,7 @@ class BaseCoder:
             kept[p.number] = decoded
             if references and rng.random() < self.share:
                 shown = [r.shown for r in references.values()]
-                planes = _planes(frames[p.number], shown, list(decoded.moved.motion))
+                planes = _planes(frames[p.number], shown, decoded.moved.motion, decoded.sides)
                 yield Sample(planes, quality + self.jitter, 2 * self.jitter)
 
 
@@ -156,14 +156,11 @@ def code(frames: Sequence[Frame], crf: int, preset: str) -> list[Frame]:
     return [frame[: frame.shape[0] - rows, : frame.shape[1] - columns] for frame in coded]
 
 
-def _planes(frame: Frame, references: Sequence[Frame], motion: Sequence[NDArray[np.int16]]) -> Planes:
-    """A frame and its references, moved: uint8 [9, H, W]. motion: [2, rows, columns] for each reference."""
-    moved = [
-        warp(torch.from_numpy(to_planes(r))[None].float(), torch.from_numpy(m.copy())[None])[0]
-        for r, m in zip(references, motion, strict=True)
-    ]
-    bytes_ = [m.round().clamp(0, 255).byte().numpy() for m in moved]
-    return np.concatenate([to_planes(frame), bytes_[0], bytes_[-1]])
+def _planes(frame: Frame, references: Sequence[Frame], motion: NDArray[np.int16], sides: NDArray[np.int16]) -> Planes:
+    """A frame and its references, moved: uint8 [9, H, W]. motion, sides: of `Symbols`."""
+    planes = torch.from_numpy(np.stack([to_planes(r) for r in references]))[None]
+    moved = compensate(planes, torch.from_numpy(motion)[None], torch.from_numpy(sides)[None])
+    return np.concatenate([to_planes(frame), *(m[0].round().clamp(0, 255).byte().numpy() for m in moved)])
 
 
 def to_planes(frame: Frame) -> Planes:

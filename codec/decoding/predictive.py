@@ -138,11 +138,10 @@ class PredictiveDecoder:
         coded = [self._segment.record(self._place_of[n]) for n in numbers]
         symbols = [self._parsed(frame, have) for frame in coded]
         quality = torch.tensor([float(frame.quality) for frame in coded], device=self._device)
-        shown = motion = None
+        shown = None
         if references:
             shown = torch.stack([torch.stack([have[r].frame for r in frame.references]) for frame in coded])
-            motion = torch.stack([torch.from_numpy(s.motion) for s in symbols]).to(self._device)
-        prediction = predict(self._network, shown, motion, len(numbers), height, width)
+        prediction = predict(self._network, shown, symbols, height, width)
         frames, trunk = reconstruct(self._network, symbols, prediction, quality, bool(references), height, width)
         pooled = [None] * len(numbers) if self._head is None else self._head.pool(trunk, self._geometry)
         moved = [Moved(frame.references, s.motion) for frame, s in zip(coded, symbols, strict=True)]

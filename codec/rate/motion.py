@@ -21,6 +21,7 @@ from codec.network.predictive.symbols import Integers
 
 Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
 Cells = tuple[Places, Places]  # y, x
+Table = NDArray[np.uint8] | NDArray[np.int16]  # rows; other numbers where contexts are counted
 
 COARSEST = 16  # cells between the motion vectors of the first pass
 LARGEST_MOTION = 2**13  # quarter pixels
@@ -29,15 +30,17 @@ LARGEST_MOTION = 2**13  # quarter pixels
 class Port(Protocol):
     """One direction of coding."""
 
-    def __call__(self, values: Integers, rows: NDArray[np.uint8]) -> Integers:
+    def __call__(self, values: Integers, rows: Table) -> Integers:
         """Values of one pass under their rows; both of any one shape."""
 
 
-def code_motion(port: Port, motion: Integers, ratio: float, carried: Integers | None = None) -> Integers:
+def code_motion(
+    port: Port, motion: Integers, ratio: float, carried: Integers | None = None, table: Table | None = None
+) -> Integers:
     """Motion [references, 2, rows, columns], in passes through a port.
 
     ratio: how far the second reference lies, in units of the first's way. carried: what motion to the first is coded
-    as the difference from, [2, rows, columns]; None for zero.
+    as the difference from, [2, rows, columns]; None for zero. table: taken for MOTION_ROWS.
     """
     coded = motion.copy()
     coded[1:] -= along(motion[:1], ratio)
@@ -50,7 +53,7 @@ def code_motion(port: Port, motion: Integers, ratio: float, carried: Integers | 
         for r in range(len(coded)):
             expected, spread = expect(out[r], cells, near)
             for axis in range(2):
-                rows = motion_rows(len(coded) - 1 + r, axis, so_far, spread)
+                rows = motion_rows(len(coded) - 1 + r, axis, so_far, spread, table)
                 found = _code_whole(port, coded[r, axis, y, x] - expected[axis], rows)
                 out[r, axis, y, x] = np.clip(found + expected[axis], -LARGEST_MOTION, LARGEST_MOTION)
                 so_far += np.abs(found)
@@ -60,7 +63,7 @@ def code_motion(port: Port, motion: Integers, ratio: float, carried: Integers | 
     return out
 
 
-def _code_whole(port: Port, values: NDArray[np.int64], rows: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _code_whole(port: Port, values: NDArray[np.int64], rows: Table) -> NDArray[np.int64]:
     """Values [n] of any size: one of the largest magnitude that a table holds is followed by what it lacks."""
     found = port(np.clip(values, -MAX_VALUE, MAX_VALUE).astype(np.int16), rows).astype(np.int64)
     further = np.flatnonzero(np.abs(found) == MAX_VALUE)
@@ -156,14 +159,17 @@ _PREVIOUS = np.searchsorted(PREVIOUS_CLASSES, np.arange(PREVIOUS_CLASSES[-1] + 1
 _SPREAD = np.searchsorted(SPREAD_CLASSES, np.arange(SPREAD_CLASSES[-1] + 1), side="right")
 
 
-def motion_rows(kind: int, axis: int, before: NDArray[np.int64], spread: NDArray[np.int64]) -> NDArray[np.uint8]:
+def motion_rows(
+    kind: int, axis: int, before: NDArray[np.int64], spread: NDArray[np.int64], table: Table | None = None
+) -> Table:
     """Table rows [n] of one component.
 
     kind: 0 motion to the one reference of a frame, 1 and 2 to the first and to the second of two. before: summed
     magnitudes of the components coded before it at its cells.
     """
     previous = _PREVIOUS[np.minimum(before, PREVIOUS_CLASSES[-1])]
-    return MOTION_ROWS[kind, axis, previous, _SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
+    chosen = MOTION_ROWS if table is None else table
+    return chosen[kind, axis, previous, _SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
 
 
 FURTHER_ROW = PEAKED + 7  # of what a value of the largest magnitude lacks

@@ -1,6 +1,6 @@
 """The integers of a frame <-> the record that a file holds of it.
 
-    motion, then hyper-latents, then residuals of the latents: each where its flag is set, all zero where it is not
+    motion, sides, hyper-latents, then residuals of the latents: each where its flag is set, all zero where it is not
 
 Every part is coded in passes, each value under the table row that earlier passes suggest; a value whose row is 0 is 0
 and is not coded. One function walks each part for both directions, through a `Port` (`codec.rate.motion`).
@@ -19,9 +19,10 @@ from bitstream import Decoder, Encoder, MalformedChunk, bit_costs
 from codec.network.predictive.network import FIRST, GLOBALS, HYPER, SECOND, PredictiveNetwork
 from codec.network.predictive.quality import KNOTS, QUALITIES
 from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, IntegerLayer, TrainedLayer
-from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, PARTS, RESIDUALS, Integers, Symbols
+from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, PARTS, RESIDUALS, SIDES, Integers, Symbols
 from codec.network.predictive.transform import LATENTS
-from codec.rate.motion import Port, code_motion
+from codec.rate.motion import Port, Table, code_motion
+from codec.rate.sides import code_sides
 
 Layers = tuple[IntegerLayer, IntegerLayer]
 Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
@@ -37,7 +38,7 @@ class WritingPort:
         self._coder = Encoder()
         self.bits = 0.0  # ideal, of all so far
 
-    def __call__(self, values: Integers, rows: NDArray[np.uint8]) -> Integers:
+    def __call__(self, values: Integers, rows: Table) -> Integers:
         coded = np.flatnonzero(rows)
         used = rows.ravel()[coded]
         kept = np.clip(values.ravel()[coded], -LARGEST_SYMBOL, LARGEST_SYMBOL)
@@ -58,7 +59,7 @@ class ReadingPort:
         self._words = record + bytes(-len(record) % 4)
         self._coder = Decoder(self._words, where)
 
-    def __call__(self, values: Integers, rows: NDArray[np.uint8]) -> Integers:
+    def __call__(self, values: Integers, rows: Table) -> Integers:
         coded = np.flatnonzero(rows)
         return _scattered(self._coder.get(rows.ravel()[coded]), coded, rows.shape)
 
@@ -138,18 +139,21 @@ class FrameCoder:
         done: Callable[[int], None] = lambda flag: None,
     ) -> Symbols:
         """Walk the parts of a frame; done: called after each."""
-        motion, hyper, residuals = symbols.motion, symbols.hyper, symbols.residuals
+        motion, sides, hyper, residuals = symbols.motion, symbols.sides, symbols.hyper, symbols.residuals
         networks = self._networks_for(quality, bool(len(motion)))
         if flags & MOTION:
             motion = code_motion(port, motion, ratio or 0.0, carried)
         done(MOTION)
+        if flags & SIDES:
+            sides = code_sides(port, sides)
+        done(SIDES)
         if flags & HYPERS:
             hyper = _code_hyper(port, hyper, networks[:2])
         done(HYPERS)
         if flags & RESIDUALS:
             residuals = _code_residuals(port, residuals, self._seen(hyper), networks[2:])
         done(RESIDUALS)
-        return Symbols(motion, hyper, residuals)
+        return Symbols(motion, sides, hyper, residuals)
 
     def _networks_for(self, quality: int, predicted: bool) -> list[Layers]:
         """All scale networks, told the globals: two of hyper-latents, then four of residuals."""
@@ -172,7 +176,8 @@ class FrameCoder:
 def check_flags(flags: int, references: int, where: str) -> None:
     """Raise MalformedChunk for parts that a frame of so many references does not have."""
     known = sum(PARTS) | CARRIED
-    if flags & ~known or (flags & MOTION and not references) or (flags & CARRIED and not flags & MOTION):
+    needs = ((MOTION, references > 0), (SIDES, references == 2), (CARRIED, flags & MOTION))
+    if flags & ~known or any(flags & part and not there for part, there in needs):
         raise MalformedChunk(f"{where}: flags {flags} name parts that this frame does not have")
 
 

@@ -21,9 +21,10 @@ MAGNITUDES = [int(v) for v in _TABLES[0].split(",")]
 MOTION_ROWS = [
     [int(v) for v in line.split()] for line in _TABLES[1].splitlines()
 ]  # [2 kind + axis][10 before + spread]
+SIDE_ROWS = [[30, 30, 26, 20, 13], [30, 30, 28, 24, 17]]  # [whether a side is expected][alike]
 SPREADS = (1, 2, 4, 7, 12, 20, 40, 80, 160)
-FIRST = [*range(13), *range(40, 43), *range(50, 53)]
-SECOND = [c for c in range(60) if c not in FIRST]
+FIRST = [*range(13), *range(64, 67), *range(79, 82)]
+SECOND = [c for c in range(94) if c not in FIRST]
 
 Map = dict[tuple[int, ...], int]  # a value by its indices
 Layer = tuple[list[list[int]], list[int]]  # weight [inputs][outputs], bias
@@ -94,6 +95,23 @@ class Page:
                 coded[1, axis, y, x] += min(max(steady, -8192), 8192)
         return coded
 
+    def sides(self, height: int, width: int) -> Map:
+        rows, columns = math.ceil(height / 8), math.ceil(width / 8)
+        out: Map = {}
+        for cells, offsets in _passes(rows, columns):
+            told = []
+            for y, x in cells:
+                around = [(y + a, x + b) for a, b in offsets]
+                inside = [(v, u) for v, u in around if 0 <= v < rows and 0 <= u < columns]
+                near = [out[(0, *(place if place in inside else inside[0]))] for place in around]
+                expected = max((0, 1, -1), key=near.count)  # the first of the most common
+                told.append((expected, near.count(expected) if near else 4))
+            values = self.group([SIDE_ROWS[e != 0][alike] for e, alike in told])
+            for (y, x), (expected, _), value in zip(cells, told, values, strict=True):
+                sign = min(max(value, -1), 1)
+                out[0, y, x] = sign if expected == 0 else (expected, 0, -expected)[sign]
+        return out
+
     def hypers(self, channels: int, h: int, w: int, told: list[int]) -> Map:
         out: Map = {}
         for parity, name in ((0, "hyper_scales.0"), (1, "hyper_scales.1")):
@@ -119,7 +137,7 @@ class Page:
                 context[4 * y + b, 4 * x + a] = outputs[4 * b + a :: 16]
         for parity in (0, 1):
             cells = [(y, x) for y, x in product(range(h), range(w)) if (y + x) % 2 == parity]
-            inputs = {c: context[c] + told + (_around(out, range(60), *c) if parity else []) for c in cells}
+            inputs = {c: context[c] + told + (_around(out, range(94), *c) if parity else []) for c in cells}
             for name, group in ((f"scales.{2 * parity}", FIRST), (f"scales.{2 * parity + 1}", SECOND)):
                 rows = [row for c in cells for row in scale_network(inputs[c], self._weights, name)]
                 values = iter(self.group(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from bitstream.frames import CodedFrame
 from codec.encoding.predictive.analysis import Analysis
-from codec.encoding.predictive.motion_search import Flows, SearchSettings, Shown, luma, search
+from codec.encoding.predictive.motion_search import Flows, Found, SearchSettings, Shown, luma, search
 from codec.network.predictive.frames import empty_symbols, pad, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
-from codec.network.predictive.symbols import CARRIED, MOTION, Symbols
+from codec.network.predictive.symbols import CARRIED, MOTION, Integers, Symbols
 from codec.network.predictive.transform import BLOCK
 from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
@@ -39,6 +39,7 @@ class Reference:
 
     shown: NDArray[np.uint8]  # RGB [H, W, 3]
     moved: Moved
+    sides: Integers  # see `Symbols`
 
     @cached_property
     def searched(self) -> Shown:
@@ -69,34 +70,26 @@ class FrameEncoder:
         net, predicted = self.network, bool(references)
         ways = [r - number for r in references]
         ratio = ways[-1] / ways[0] if ways else None
-        motion = empty_symbols(net, height, width, len(references)).motion
-        shown = moved = carried = None
+        empty = empty_symbols(net, height, width, len(references))
+        found, shown = Found(empty.motion, empty.sides, None), None
         if ratio is not None:
             starts = [[flows.between(number, r)] for r in references]
             carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
-            motion, carried = search(
-                luma(frame),
-                [r.searched for r in references.values()],
-                starts,
-                ratio,
-                lagrangian(quality),
-                carried,
-                self.settings,
-            )
+            planes = [r.searched for r in references.values()]
+            found = search(luma(frame), planes, starts, ratio, lagrangian(quality), carried, self.settings)
             shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
-            moved = torch.from_numpy(motion)[None]
         q = torch.tensor([float(quality)])
         pixels = F.pixel_unshuffle(pad(_planes(frame)[None].float()), BLOCK)
-        prediction = predict(net, shown, moved, 1, height, width)
-        symbols = Symbols(motion, *self._quantized(pixels, prediction, q, predicted))
-        record, kept, bits = self.coder.write(symbols, quality, ratio, carried)
+        prediction = predict(net, shown, [replace(empty, motion=found.motion, sides=found.sides)], height, width)
+        symbols = Symbols(found.motion, found.sides, *self._quantized(pixels, prediction, q, predicted))
+        record, kept, bits = self.coder.write(symbols, quality, ratio, found.carried)
         output, trunk = reconstruct(net, [kept], prediction, q, predicted, height, width)
         decoded = output[0].permute(1, 2, 0).contiguous().numpy()
-        flags = symbols.flags | (CARRIED if carried is not None and symbols.flags & MOTION else 0)
+        flags = symbols.flags | (CARRIED if found.carried is not None and symbols.flags & MOTION else 0)
         coded = CodedFrame(number, tuple(references), quality, flags, record)
         return (
             Encoded(coded, bits, _mse(decoded, frame)),
-            Reference(decoded, Moved(coded.references, kept.motion)),
+            Reference(decoded, Moved(coded.references, kept.motion), kept.sides),
             trunk,
         )
 

@@ -39,6 +39,8 @@ TILE = 128  # pixels, of a frame's parts whose translation is looked for
 CLEAR = 0.1  # of a phase correlation's peak: less says nothing
 TRANSLATIONS = 6  # tried, at most
 AROUND = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x)
+NEAR = ((1, (2, 1)),)  # levels of a search from where motion is nearly right
+SWEEPS = 2
 LEAST = 0.25  # bits that a vector must be able to save to be tried
 _LOG = np.log2(1 + np.arange(4096)).astype(np.float32)
 
@@ -62,6 +64,7 @@ class SearchSettings:
     # blocks along the sides of squares that move as one, and the steps tried in eight directions, quarter pixels
     turns: int = 2  # of matching each of two references to what the other lacks
     change: float = 1.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
+    side: float = 3.0  # bits that a block takes which one of two references shows alone, beside others
     coded: float = 1.0  # share of `coded_error` above which an error is taken to be coded as a residual
 
 
@@ -309,6 +312,15 @@ def _apart(vectors: Vectors, around: NDArray[np.int64]) -> NDArray[np.float32]:
     return _LOG[np.minimum(np.abs(vectors - around).sum(1), len(_LOG) - 1)].sum(0)
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Motion of a frame."""
+
+    motion: NDArray[np.int16]  # [R, 2, rows, columns]
+    sides: NDArray[np.int16]  # [R - 1, rows, columns]; see `Symbols`
+    carried: NDArray[np.int16] | None  # what the motion is to be coded with, of `code_motion`
+
+
 def search(
     target: Plane,
     references: Sequence[Shown],
@@ -317,64 +329,114 @@ def search(
     lagrangian: float,
     carried: NDArray[np.int16] | None = None,
     settings: SearchSettings = SearchSettings(),
-) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
-    """Motion [R, 2, rows, columns] of a frame to one or two references, and what it is to be coded with: `carried`, or
-    None where that says it worse than nothing.
+) -> Found:
+    """Motion of a frame to one or two references, coded with `carried`, or without where that says it worse.
 
     starts: for each reference, fields to begin from beside standing still and straight flow. ratio, carried: see
     `code_motion`.
     """
     worth = _Worth(lagrangian, settings.coded * coded_error(lagrangian))
     wanted = _in_blocks(target)
-    every = np.arange(len(wanted))
     still = np.zeros((2, *motion_size(*target.shape)), np.int64)
-    ahead = still if carried is None else carried.astype(np.int64)
+    ahead = still.astype(np.int16) if carried is None else carried
     options: list[list[Field]] = []
     for reference, own, way in zip(references, starts, (1.0, ratio), strict=False):
         moves = [still + np.array(m)[:, None, None] * UNITS for m in _translations(target, reference.plane)]
         straight = _to_cells(_dis(target, reference.plane), target.shape)
-        options.append([*own, straight, still, along(ahead.astype(np.int16), way).astype(np.int64), *moves])
-    fields = [o[0] for o in options]
-    share = 1 / len(references)
-    for turn in range(settings.turns if len(references) > 1 else 1):
-        near = replace(settings, levels=((1, settings.levels[-1][1][-2:]),))
-        for k, reference in enumerate(references):
-            lacking = wanted / share
-            if len(references) > 1:
-                lacking = lacking - references[1 - k].blocks(every, fields[1 - k].reshape(2, -1))
-            fields[k] = _match(reference, lacking, share, [fields[k], *options[k]], worth, near if turn else settings)
+        options.append([*own, straight, still, along(ahead, way).astype(np.int64), *moves])
+    if len(references) == 1:
+        fields = [_match(references[0], wanted, 1.0, options[0], worth, settings)]
+        shares = np.ones((1, len(wanted)), np.float32)
+    else:
+        fields = _match_both(wanted, references, options, worth, settings)
+        fields, shares = _sides(wanted, references, fields, worth, settings)
     guesses = [None] if carried is None else [None, carried]
-    tries = [(*_decided(wanted, references, fields, ratio, worth, guess), guess) for guess in guesses]
+    tries = [(*_decided(wanted, references, fields, shares, ratio, worth, guess), guess) for guess in guesses]
     _, motion, best = min(tries, key=lambda found: found[0])
-    return motion, best
+    sides = np.rint(shares[:1] - shares[1:]).reshape(-1, *still.shape[1:]).astype(np.int16)
+    return Found(motion, sides[: len(references) - 1], best)
+
+
+def _match_both(
+    wanted: Blocks,
+    references: Sequence[Shown],
+    options: Sequence[Sequence[Field]],
+    worth: _Worth,
+    settings: SearchSettings,
+) -> list[Field]:
+    """Fields to two references, so that the mean of what they show fits: each matched to what the other lacks."""
+    every = np.arange(len(wanted))
+    fields = [o[0] for o in options]
+    for turn in range(settings.turns):
+        tried = replace(settings, levels=NEAR) if turn else settings
+        for k, reference in enumerate(references):
+            lacking = 2 * wanted - references[1 - k].blocks(every, fields[1 - k].reshape(2, -1))
+            fields[k] = _match(reference, lacking, 0.5, [fields[k], *options[k]], worth, tried)
+    return fields
+
+
+def _sides(
+    wanted: Blocks, references: Sequence[Shown], fields: list[Field], worth: _Worth, settings: SearchSettings
+) -> tuple[list[Field], NDArray[np.float32]]:
+    """Which blocks one reference alone shows better than the mean of both.
+
+    Returns the fields, better ones where a side is alone, and what share of each block is of each reference, float32
+    [2, blocks]: 1 and 0, 0 and 1, or a half each.
+    """
+    size = fields[0].shape[1:]
+    every = np.arange(len(wanted))
+    alone = [
+        _match(reference, wanted, 1.0, [field], worth, replace(settings, levels=NEAR))
+        for reference, field in zip(references, fields, strict=True)
+    ]
+    both = [r.blocks(every, f.reshape(2, -1)) for r, f in zip(references, fields, strict=True)]
+    costs = np.stack(
+        [worth(0.5 * (both[0] + both[1]) - wanted)]
+        + [
+            worth(r.blocks(every, f.reshape(2, -1)) - wanted) + settings.side
+            for r, f in zip(references, alone, strict=True)
+        ]
+    )
+    chosen = costs.argmin(0)
+    board = (every // size[1] + every % size[1]) % 2 == 0
+    for _ in range(SWEEPS):
+        for half in (board, ~board):
+            p = np.pad(chosen.reshape(size), 1, mode="edge")
+            around = np.stack([p[:-2, 1:-1], p[2:, 1:-1], p[1:-1, :-2], p[1:-1, 2:]]).reshape(4, -1)
+            differing = (around[:, None] != np.arange(3)[:, None]).sum(0)  # [3, blocks]
+            chosen[half] = (costs + settings.change * differing).argmin(0)[half]
+    shares = np.array([[0.5, 1.0, 0.0], [0.5, 0.0, 1.0]], np.float32)[:, chosen]
+    kept = [np.where((chosen == 1 + k).reshape(size), alone[k], fields[k]) for k in range(2)]
+    return kept, shares
 
 
 def _decided(
     wanted: Blocks,
     references: Sequence[Shown],
     fields: Sequence[Field],
+    shares: NDArray[np.float32],
     ratio: float,
     worth: _Worth,
     carried: NDArray[np.int16] | None,
 ) -> tuple[float, NDArray[np.int16]]:
-    """-> (cost, motion as it is to be coded), chosen in coding order."""
+    """-> (cost, motion as it is to be coded), chosen in coding order. shares: of `_sides`."""
     costs, further = bit_costs(), float(bit_costs()[FURTHER_ROW, 2 * MAX_VALUE])
     rows, columns = fields[0].shape[1:]
     ahead = np.zeros((2, rows, columns), np.int16) if carried is None else carried
     out = np.zeros((len(fields), 2, rows, columns), np.int16)  # as coded: less `ahead`, the second's less `along`
     final = np.stack(fields).astype(np.int16)
-    share = 1 / len(fields)
     cost = 0.0
     for step, cells, offsets in motion_passes(rows, columns):
         y, x = cells
         area = step**2  # blocks whose vectors will be expected to be like these
         places = y * columns + x
+        share = shares[:, places, None, None]
         so_far = np.zeros(len(y), np.int64)
         for r in range(len(fields)):
             left = wanted[places]
             for k in range(len(fields)):
                 if k != r:
-                    left = left - share * references[k].blocks(places, final[k][:, y, x].astype(np.int64))
+                    left = left - share[k] * references[k].blocks(places, final[k][:, y, x].astype(np.int64))
             steady = (along(final[:1], ratio)[0] if r else ahead)[:, y, x].astype(np.int64)
             expected, spread = expect(out[r], cells, offsets)
             best = final[r][:, y, x] - steady - expected
@@ -387,7 +449,7 @@ def _decided(
                     size = np.abs(option[axis])
                     total[k] += costs[row, np.minimum(size, MAX_VALUE) + MAX_VALUE] + further * (size // MAX_VALUE)
                     before = before + size
-                total[k] += area * worth(share * references[r].blocks(places, option + expected + steady) - left)
+                total[k] += area * worth(share[r] * references[r].blocks(places, option + expected + steady) - left)
             cost += float(total.min(0).sum())
             chosen = np.take_along_axis(options, total.argmin(0)[None, None], 0)[0]
             out[r][:, y, x] = chosen + expected

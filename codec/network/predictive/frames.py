@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from codec.network.predictive.motion import motion_size, warp
+from codec.network.predictive.motion import compensate, motion_size
 from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard
 from codec.network.predictive.symbols import Symbols
 from codec.network.predictive.transform import LATENTS
@@ -31,24 +31,27 @@ def empty_symbols(network: PredictiveNetwork, height: int, width: int, reference
     h, w = latent_size(height, width)
     return Symbols(
         np.zeros((references, 2, *motion_size(height, width)), np.int16),
+        np.zeros((max(references - 1, 0), *motion_size(height, width)), np.int16),
         np.zeros((network.shape.hyper, h // HYPER, w // HYPER), np.int16),
         np.zeros((LATENTS, h, w), np.int16),
     )
 
 
 def predict(
-    network: PredictiveNetwork, references: Tensor | None, motion: Tensor | None, count: int, height: int, width: int
+    network: PredictiveNetwork, references: Tensor | None, symbols: Sequence[Symbols], height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """References uint8 [B, R, 3, H, W] and motion [B, R, 2, h, w], or None for key frames -> prediction and features.
+    """References uint8 [B, R, 3, H, W], or None for key frames, and the frames' symbols -> prediction and features.
 
     See `PredictiveNetwork.prediction`; padded to whole cells.
     """
-    h, w = latent_size(height, width)
-    if references is None or motion is None:
-        return network.no_prediction(count, h, w)
-    moved = warp(references.flatten(0, 1), motion.flatten(0, 1))
-    moved = pad(moved.unflatten(0, motion.shape[:2]).flatten(1, 2)).unflatten(1, (-1, 3))
-    return network.prediction(moved[:, 0], moved[:, -1])
+    if references is None:
+        return network.no_prediction(len(symbols), *latent_size(height, width))
+    motion, sides = (
+        torch.from_numpy(np.stack(x)).to(references.device)
+        for x in ([s.motion for s in symbols], [s.sides for s in symbols])
+    )
+    first, second = compensate(references, motion, sides)
+    return network.prediction(pad(first), pad(second))
 
 
 def pad(pixels: Tensor) -> Tensor:

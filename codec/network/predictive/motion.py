@@ -48,6 +48,20 @@ def _places(motion: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return first.clamp(1 - CELL - AFTER, size - 1 + BEFORE) - BEFORE + BORDER, (motion - whole * UNITS).long()
 
 
+def compensate(references: Tensor, motion: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:
+    """The two pictures that a frame is predicted from: what its one or two references show where motion points.
+
+    references: [B, R, C, H, W]; motion: [B, R, 2, h, w]; sides: [B, R - 1, h, w], see `Symbols`: where one side alone
+    shows a block, both pictures do as it does. -> float32 [B, C, H, W] each.
+    """
+    moved = warp(references.flatten(0, 1), motion.flatten(0, 1)).unflatten(0, motion.shape[:2])
+    first, second = moved[:, 0], moved[:, -1]
+    if not sides.any():
+        return first, second
+    side = sides.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)[..., : first.shape[2], : first.shape[3]]
+    return torch.where(side < 0, second, first), torch.where(side > 0, first, second)
+
+
 def warp(reference: Tensor, motion: Tensor) -> Tensor:
     """What a reference shows where the motion points: [B, C, H, W], motion [B, 2, h, w] -> float32 [B, C, H, W].
 

@@ -11,7 +11,8 @@ Integers = NDArray[np.int16]
 
 MOTION, HYPERS, RESIDUALS = 1, 2, 4  # flags of a record
 CARRIED = 8  # flag: motion is coded as the difference from what it would be going on
-PARTS = {MOTION: "motion", HYPERS: "hyper-latents", RESIDUALS: "latents"}
+SIDES = 16  # flag
+PARTS = {MOTION: "motion", SIDES: "sides", HYPERS: "hyper-latents", RESIDUALS: "latents"}
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,13 @@ class Symbols:
     """All that a record holds."""
 
     motion: Integers  # [references, 2, rows, columns], (y, x) in quarter pixels
+    sides: Integers  # [references - 1, rows, columns]: 1 the first alone shows a block, -1 the second, 0 both
     hyper: Integers  # [hyper, h / 4, w / 4]
     residuals: Integers  # [LATENTS, h, w]: latents minus their means, in steps
 
     @property
     def flags(self) -> int:
         """Which parts are not all zero."""
-        return sum(f for f, x in zip(PARTS, (self.motion, self.hyper, self.residuals), strict=True) if x.any())
+        return sum(
+            f for f, x in zip(PARTS, (self.motion, self.sides, self.hyper, self.residuals), strict=True) if x.any()
+        )

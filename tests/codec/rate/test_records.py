@@ -18,11 +18,12 @@ from codec.network.predictive import network as twins
 from codec.network.predictive.frames import empty_symbols
 from codec.network.predictive.network import FIRST, GLOBALS, SECOND, PredictiveNetwork, Shape
 from codec.network.predictive.scales import LARGEST_VALUE, MAGNITUDES, TrainedLayer, scale_network
-from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, RESIDUALS, Integers, Symbols
+from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, RESIDUALS, SIDES, Integers, Symbols
 from codec.network.predictive.transform import LATENTS
 from codec.rate import records
 from codec.rate.motion import LARGEST_MOTION, MOTION_ROWS, Moved, carry, code_motion, motion_passes
 from codec.rate.records import FrameCoder, ReadingPort, WritingPort
+from codec.rate.sides import SIDE_ROWS
 from tests.bitstream import frame_record as page
 
 SMALL = Shape(features=8, means=8, hyper=4, context=3, hidden=8, blocks=1)
@@ -55,11 +56,12 @@ def random_symbols(rng: np.random.Generator, height: int, width: int, references
 
     motion = np.rint(rng.laplace(0, 4 * spread, empty.motion.shape) * rng.choice((1, 1, 60), empty.motion.shape))
     motion = motion.clip(-2000, 2000).astype(np.int16)
-    return Symbols(motion, drawn(empty.hyper), drawn(empty.residuals))
+    sides = rng.integers(-1, 2, empty.sides.shape).astype(np.int16)
+    return Symbols(motion, sides, drawn(empty.hyper), drawn(empty.residuals))
 
 
 def same(a: Symbols, b: Symbols) -> bool:
-    return all(np.array_equal(getattr(a, part), getattr(b, part)) for part in ("motion", "hyper", "residuals"))
+    return all(np.array_equal(getattr(a, part), getattr(b, part)) for part in ("motion", "sides", "hyper", "residuals"))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -82,6 +84,7 @@ def test_what_is_kept_differs_only_where_nothing_is_coded() -> None:
     symbols = random_symbols(np.random.default_rng(5), 130, 97, 2, 1.0)
     _, kept, _ = CODER.write(symbols, 40, 1.0)
     assert np.array_equal(kept.motion, symbols.motion), "every row of motion codes all values"
+    assert np.array_equal(kept.sides, symbols.sides), "and every row of sides"
     for part in ("hyper", "residuals"):
         true, found = getattr(symbols, part), getattr(kept, part)
         assert set(np.unique(found[found != true])) <= {0}
@@ -91,12 +94,13 @@ def test_what_is_kept_differs_only_where_nothing_is_coded() -> None:
 
 def test_only_the_parts_of_the_flags_are_coded() -> None:
     rng = np.random.default_rng(2)
-    symbols, empty = random_symbols(rng, 64, 64, 1, 1.0), empty_symbols(NETWORK, 64, 64, 1)
-    for flags in range(8):
+    symbols, empty = random_symbols(rng, 64, 64, 2, 1.0), empty_symbols(NETWORK, 64, 64, 2)
+    for flags in (*range(8), *range(16, 24)):
         parts = [
             part if flags & flag else none
             for flag, part, none in (
                 (MOTION, symbols.motion, empty.motion),
+                (SIDES, symbols.sides, empty.sides),
                 (HYPERS, symbols.hyper, empty.hyper),
                 (RESIDUALS, symbols.residuals, empty.residuals),
             )
@@ -106,7 +110,7 @@ def test_only_the_parts_of_the_flags_are_coded() -> None:
         record, kept, bits = CODER.write(chosen, 30, 1.0)
         assert same(CODER.read(record, flags, empty, 30, 1.0, "frame"), kept)
         assert [name for name, b in bits.items() if b] == [
-            name for flag, name in ((1, "motion"), (2, "hyper-latents"), (4, "latents")) if flags & flag
+            name for flag, name in ((1, "motion"), (16, "sides"), (2, "hyper-latents"), (4, "latents")) if flags & flag
         ]
     assert CODER.write(empty, 30, 1.0)[0] == b""
 
@@ -346,7 +350,7 @@ def test_a_layer_whose_sums_could_be_inexact_is_refused() -> None:
 
 def test_channels_are_coded_once_each() -> None:
     assert sorted(FIRST + SECOND) == list(range(LATENTS))
-    assert (len(FIRST), len(SECOND)) == (19, 41)
+    assert (len(FIRST), len(SECOND)) == (19, 75)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 16), (33, 35)])
@@ -408,9 +412,10 @@ def test_a_record_says_what_the_page_says(size: tuple[int, int], references: int
     reader = page.Page(record, integer_tensors(NETWORK))
     channels, h, w = kept.hyper.shape
     motion = reader.motion(references, *size, ways) if symbols.flags & MOTION else {}
+    sides = reader.sides(*size) if symbols.flags & SIDES else {}
     hyper = reader.hypers(channels, h, w, told)
     residuals = reader.residuals(hyper, channels, 4 * h, 4 * w, told)
-    for found, wanted in ((motion, kept.motion), (hyper, kept.hyper), (residuals, kept.residuals)):
+    for found, wanted in ((motion, kept.motion), (sides, kept.sides), (hyper, kept.hyper), (residuals, kept.residuals)):
         assert found == {place: int(value) for place, value in np.ndenumerate(wanted)}
 
 
@@ -418,4 +423,5 @@ def test_tables_of_the_page_are_those_of_the_code() -> None:
     assert MAGNITUDES.tolist() == page.MAGNITUDES
     assert MOTION_ROWS.reshape(6, 30).tolist() == page.MOTION_ROWS
     assert (list(FIRST), list(SECOND)) == (page.FIRST, page.SECOND)
-    assert "Channels 0..12, 40..42 and 50..52 are FIRST" in page.TEXT
+    assert SIDE_ROWS.tolist() == page.SIDE_ROWS
+    assert "Channels 0..12, 64..66 and 79..81 are FIRST" in page.TEXT

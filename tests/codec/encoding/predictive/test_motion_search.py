@@ -20,7 +20,7 @@ def picture(dy: float, dx: float) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("motion", [(0.0, 0.0), (2.0, -3.0), (-1.0, 5.0), (0.5, 0.25), (-1.25, 2.75)])
 def test_a_known_motion_is_found(motion: tuple[float, float]) -> None:
-    found, _ = search(picture(*motion), [Shown(picture(0, 0))], [[]], 1.0, 2.0)
+    found = search(picture(*motion), [Shown(picture(0, 0))], [[]], 1.0, 2.0).motion
     assert found.shape == (1, 2, 6, 8)
     inside = found[0, :, 1:-1, 2:-2] / UNITS  # what shows more than the frame's edge repeated
     errors = np.abs(inside - np.array(motion)[:, None, None])
@@ -30,7 +30,7 @@ def test_a_known_motion_is_found(motion: tuple[float, float]) -> None:
 
 def test_two_references_are_moved_together() -> None:
     """The frame lies halfway: the motion to the second is the negative of that to the first."""
-    found, _ = search(picture(0, 0), [Shown(picture(-1, 2)), Shown(picture(1, -2))], [[], []], -1.0, 2.0)
+    found = search(picture(0, 0), [Shown(picture(-1, 2)), Shown(picture(1, -2))], [[], []], -1.0, 2.0).motion
     inside = found[..., 1:-1, 1:-1].mean((2, 3)) / UNITS
     np.testing.assert_allclose(inside, [[1, -2], [-1, 2]], atol=0.25)
 
@@ -38,15 +38,17 @@ def test_two_references_are_moved_together() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (17, 2)])
 def test_frames_of_any_size(size: tuple[int, int]) -> None:
     plane = np.full(size, 90, np.float32)
-    assert not search(plane, [Shown(plane)], [[]], 1.0, 2.0)[0].any(), "nothing moves"
+    assert not search(plane, [Shown(plane)], [[]], 1.0, 2.0).motion.any(), "nothing moves"
 
 
 def test_motion_that_goes_on_is_coded_as_such() -> None:
     steady = np.broadcast_to(np.array([8, -12], np.int16)[:, None, None], (2, 6, 8))
-    found, carried = search(picture(2, -3), [Shown(picture(0, 0))], [[]], 1.0, 2.0, steady)
-    assert carried is steady
-    assert np.abs(found[0, :, 1:-1, 2:-2] - steady[:, 1:-1, 2:-2]).max() <= 2
-    assert search(picture(0, 0), [Shown(picture(0, 0))], [[]], 1.0, 2.0, steady)[1] is None, "nothing moves any more"
+    moved = search(picture(2, -3), [Shown(picture(0, 0))], [[]], 1.0, 2.0, steady)
+    assert moved.carried is steady
+    assert np.abs(moved.motion[0, :, 1:-1, 2:-2] - steady[:, 1:-1, 2:-2]).max() <= 2
+    assert search(picture(0, 0), [Shown(picture(0, 0))], [[]], 1.0, 2.0, steady).carried is None, (
+        "nothing moves any more"
+    )
 
 
 def test_text_that_scrolls_is_found() -> None:
@@ -57,9 +59,26 @@ def test_text_that_scrolls_is_found() -> None:
     after = before.copy()
     before[:, :96], after[:, :96] = letters[30:222, :96], letters[:192, :96]
     kept = before.copy(), after.copy()
-    found, _ = search(after, [Shown(before)], [[]], 1.0, 0.01)
+    found = search(after, [Shown(before)], [[]], 1.0, 0.01).motion
     assert np.array_equal(before, kept[0]), "OpenCV writes into what phase correlation is given"
     assert np.array_equal(after, kept[1])
     inside = found[0, :, 6:-2, 1:10] / UNITS
     assert (np.abs(inside - np.array([-30, 0])[:, None, None]).max(0) <= 0.5).mean() > 0.9
     assert (found[0, :, :, 13:] == 0).mean() > 0.9
+
+
+def test_what_one_reference_alone_shows_is_taken_from_it() -> None:
+    """Something covers a part of the first reference, something else another part of the second."""
+    rng = np.random.default_rng(7)
+    plain = rng.uniform(40, 220, (6, 10)).repeat(16, 0).repeat(16, 1).astype(np.float32)
+    first, second = plain.copy(), plain.copy()
+    first[:40, :64], second[:40, 96:] = 0, 255
+    found = search(plain, [Shown(first), Shown(second)], [[], []], -1.0, 0.05)
+    sides = found.sides[0]
+    assert (sides[:5, :8] == -1).all()
+    assert (sides[:5, 12:] == 1).all()
+    assert (sides[6:] == 0).all()
+
+
+def test_one_reference_has_no_sides() -> None:
+    assert search(picture(1, 1), [Shown(picture(0, 0))], [[]], 1.0, 2.0).sides.shape == (0, 6, 8)

@@ -22,8 +22,7 @@ def network() -> PredictiveNetwork:
 def decoded(
     network: PredictiveNetwork, symbols: list[Symbols], references: torch.Tensor | None, height: int, width: int
 ) -> torch.Tensor:
-    motion = torch.from_numpy(np.stack([s.motion for s in symbols])) if references is not None else None
-    prediction = predict(network, references, motion, len(symbols), height, width)
+    prediction = predict(network, references, symbols, height, width)
     quality = torch.full((len(symbols),), 40.0)
     return reconstruct(network, symbols, prediction, quality, references is not None, height, width)[0]
 
@@ -52,7 +51,10 @@ def test_frames_of_a_batch_are_those_decoded_alone(network: PredictiveNetwork) -
         empty = empty_symbols(network, 45, 63, 1)
         symbols.append(
             Symbols(
-                *(rng.integers(-3, 4, x.shape).astype(np.int16) for x in (empty.motion, empty.hyper, empty.residuals))
+                *(
+                    rng.integers(-3, 4, x.shape).astype(np.int16)
+                    for x in (empty.motion, empty.sides, empty.hyper, empty.residuals)
+                )
             )
         )
     references = torch.randint(0, 256, (3, 1, 3, 45, 63), generator=torch.Generator().manual_seed(1)).byte()
