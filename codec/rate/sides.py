@@ -13,7 +13,7 @@ from codec.network.predictive.symbols import Integers
 from codec.rate.motion import Places, Port, Table, motion_passes
 
 # Rows by whether a side is expected, and by how many of the four blocks around are as expected
-SIDE_ROWS = np.array([[30, 30, 26, 20, 13], [30, 30, 28, 24, 17]], np.uint8)
+SIDE_ROWS = np.array([[1, 1, 27, 21, 4], [4, 4, 28, 22, 14]], np.uint8)
 
 
 def code_sides(port: Port, sides: Integers, table: Table | None = None) -> Integers:

@@ -74,12 +74,13 @@ def warp(reference: Tensor, motion: Tensor) -> Tensor:
     y, phase_y = y.mT, phase_y.mT
     bordered = F.pad(reference.float(), (BORDER,) * 4, mode="replicate").permute(0, 2, 3, 1)
     across = bordered.shape[2]
-    near = torch.arange(PATCH, device=motion.device)
     frame = torch.arange(count, device=motion.device)[:, None, None] * (bordered.shape[1] * across)
-    places = (frame + y * across + x)[..., None, None] + near[:, None] * across + near
-    patches = bordered.reshape(-1, channels)[places.flatten()]
+    rows_of_patches = (frame + y * across + x)[..., None] + torch.arange(PATCH, device=motion.device) * across
+    flat = bordered.reshape(-1)
+    windows = flat.as_strided((flat.numel() // channels - PATCH + 1, PATCH * channels), (channels, 1))
+    patches = windows.index_select(0, rows_of_patches.flatten()).view(-1, PATCH, PATCH * channels)
     filters = _filters().to(motion.device)
-    down = torch.bmm(filters[phase_y.flatten()], patches.view(-1, PATCH, PATCH * channels))
+    down = torch.bmm(filters[phase_y.flatten()], patches)
     down = down.view(-1, CELL, PATCH, channels).transpose(1, 2).reshape(-1, PATCH, CELL * channels)
     blocks = torch.bmm(filters[phase_x.flatten()], down).view(count, rows, columns, CELL, CELL, channels)
     shown = blocks.permute(0, 5, 1, 4, 2, 3).reshape(count, channels, rows * CELL, columns * CELL)
