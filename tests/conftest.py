@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
@@ -11,6 +12,10 @@ from codec.encoding.pipeline import encode
 from codec.settings import PRESETS
 from tests.samples import Encoded, moving_frames, write_images
 from tests.tiny_clip import TinyClip, write_tiny_clip
+
+# how long an example takes says how busy the machine is
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from codec.network.predictive.symbols import Integers
 from codec.rate.motion import Places, Port, Table, motion_passes
 
-# Rows by whether a side is expected, and by how many of the four blocks around are as expected
-SIDE_ROWS = np.array([[1, 1, 27, 21, 4], [4, 4, 28, 22, 14]], np.uint8)
+# Rows by whether a side is expected, and by how many of the four blocks around are as expected: 2, 3 or all
+SIDE_ROWS = np.array([[27, 21, 4], [28, 22, 14]], np.uint8)
 
 
 def code_sides(port: Port, sides: Integers, table: Table | None = None) -> Integers:
@@ -22,7 +22,7 @@ def code_sides(port: Port, sides: Integers, table: Table | None = None) -> Integ
     out = np.zeros(sides.shape[1:], np.int16)
     for _, cells, near in motion_passes(*out.shape):
         expected, alike = _expect(out, near, len(cells[0]))
-        found = port(_told(sides[0][cells], expected), chosen[np.abs(expected), alike])
+        found = port(_told(sides[0][cells], expected), chosen[np.abs(expected), alike - 2])
         out[cells] = _untold(np.clip(found, -1, 1), expected)
     return out[None]
 

@@ -21,7 +21,7 @@ MAGNITUDES = [int(v) for v in _TABLES[0].split(",")]
 MOTION_ROWS = [
     [int(v) for v in line.split()] for line in _TABLES[1].splitlines()
 ]  # [2 kind + axis][10 before + spread]
-SIDE_ROWS = [[1, 1, 27, 21, 4], [4, 4, 28, 22, 14]]  # [whether a side is expected][alike]
+SIDE_ROWS = [[27, 21, 4], [28, 22, 14]]  # [whether a side is expected][alike - 2]
 SPREADS = (1, 2, 4, 7, 12, 20, 40, 80, 160)
 FIRST = [*range(13), *range(64, 67), *range(79, 82)]
 SECOND = [c for c in range(94) if c not in FIRST]
@@ -106,7 +106,7 @@ class Page:
                 near = [out[0, p[0], p[1]] for p in (place if place in inside else inside[0] for place in around)]
                 expected = max((0, 1, -1), key=near.count)  # the first of the most common
                 told.append((expected, near.count(expected) if near else 4))
-            values = self.group([SIDE_ROWS[e != 0][alike] for e, alike in told])
+            values = self.group([SIDE_ROWS[e != 0][alike - 2] for e, alike in told])
             for (y, x), (expected, _), value in zip(cells, told, values, strict=True):
                 sign = min(max(value, -1), 1)
                 out[0, y, x] = sign if expected == 0 else (expected, 0, -expected)[sign]

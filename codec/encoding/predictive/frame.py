@@ -80,18 +80,26 @@ class FrameEncoder:
             shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
         q = torch.tensor([float(quality)])
         pixels = F.pixel_unshuffle(pad(_planes(frame)[None].float()), BLOCK)
-        prediction = predict(net, shown, [replace(empty, motion=found.motion, sides=found.sides)], height, width)
-        symbols = Symbols(found.motion, found.sides, *self._quantized(pixels, prediction, q, predicted))
-        record, kept, bits = self.coder.write(symbols, quality, ratio, found.carried)
-        output, trunk = reconstruct(net, [kept], prediction, q, predicted, height, width)
-        decoded = output[0].permute(1, 2, 0).contiguous().numpy()
-        flags = symbols.flags | (CARRIED if found.carried is not None and symbols.flags & MOTION else 0)
-        coded = CodedFrame(number, tuple(references), quality, flags, record)
-        return (
-            Encoded(coded, bits, _mse(decoded, frame)),
-            Reference(decoded, Moved(coded.references, kept.motion), kept.sides),
-            trunk,
-        )
+        moved = replace(empty, motion=found.motion, sides=found.sides)
+        prediction = predict(net, shown, [moved], height, width)
+        hyper, residuals = self._quantized(pixels, prediction, q, predicted)
+        tries = [replace(moved, hyper=hyper, residuals=residuals)]
+        if predicted and (hyper.any() or residuals.any()):
+            tries.append(moved)
+
+        def made(symbols: Symbols) -> tuple[float, Encoded, Reference, Tensor]:
+            """-> cost in bits, and what to return."""
+            record, kept, bits = self.coder.write(symbols, quality, ratio, found.carried)
+            output, trunk = reconstruct(net, [kept], prediction, q, predicted, height, width)
+            decoded = output[0].permute(1, 2, 0).contiguous().numpy()
+            flags = symbols.flags | (CARRIED if found.carried is not None and symbols.flags & MOTION else 0)
+            coded = CodedFrame(number, tuple(references), quality, flags, record)
+            encoded = Encoded(coded, bits, _mse(decoded, frame))
+            reference = Reference(decoded, Moved(coded.references, kept.motion), kept.sides)
+            cost = 8 * len(record) + lagrangian(quality) * encoded.error * height * width
+            return cost, encoded, reference, trunk
+
+        return min(map(made, tries), key=lambda m: m[0])[1:]
 
     def _quantized(
         self, pixels: Tensor, prediction: tuple[Tensor, Tensor], quality: Tensor, predicted: bool
