@@ -65,7 +65,7 @@ class SearchSettings:
     turns: int = 2  # of matching each of two references to what the other lacks
     change: float = 1.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     side: float = 3.0  # bits that a block takes which one of two references shows alone, beside others
-    coded: float = 1.0  # share of `coded_error` above which an error is taken to be coded as a residual
+    coded: float = 0.4  # share of `coded_error` above which an error is taken to be coded as a residual
 
 
 def coded_error(lagrangian: float) -> float:
