@@ -23,6 +23,8 @@ from codec.network.predictive.transform import BLOCK
 from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
 
+DEAD = 0.1  # on top of a half: hyper-latents of predicted frames below are 0, as they cost more than they tell
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -108,7 +110,10 @@ class FrameEncoder:
         grey, features = prediction
         steps = net.steps(quality, predicted)
         latents = self.analysis.latents(pixels, grey, steps)
-        hyper = self.analysis.hyper(latents, predicted).round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
+        hyper = self.analysis.hyper(latents, predicted)
+        if predicted:
+            hyper = hyper.sign() * (hyper.abs() - DEAD).clamp_min(0)
+        hyper = hyper.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         weight = lagrangian(float(quality)) * steps.square() / 3
         residuals, _, _ = net.quantize(latents, hyper, features, quality, predicted, weight)
         return hyper[0].numpy().astype(np.int16), residuals[0].numpy().astype(np.int16)

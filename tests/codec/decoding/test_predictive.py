@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bitstream import FileReader, FrameSegment, MissingBase, chain
 from cli import main
 from codec import encode
-from codec.decoding import predictive
+from codec.decoding import predictive, reader
 from codec.decoding.reader import NervReader
 from codec.encoding.plan import SIZE_REACHED
 from codec.network.predictive import store
@@ -26,6 +26,14 @@ from tests.tiny_clip import TinyClip
 
 def settings(**changes: Any) -> Settings:
     return PRESETS["fast"].override(**{"clip": "off", "motion_turns": 1} | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_float32() -> Iterator[None]:
+    """bfloat16 has so few digits that the order of sums shows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "pick_dtype", lambda device: torch.float32)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +53,10 @@ def everything(predicted: Encoded) -> NDArray[np.uint8]:
 
 
 def assert_same_picture(found: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> None:
-    """Convolutions may add up otherwise in batches of another size, and a grey level then rounds the other way."""
+    """A convolution may add up otherwise in a batch of another size, and a pixel then round the other way."""
     apart = np.abs(found.astype(int) - wanted)
-    assert apart.max() <= 2
-    assert (apart > 0).mean() < 0.05
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 0.001
 
 
 def test_it_shows_what_was_encoded(predicted: Encoded, everything: NDArray[np.uint8]) -> None:
@@ -111,9 +119,9 @@ def test_features_are_of_their_frames(predicted: Encoded) -> None:
     features = reader.features()
     assert features.shape == (11, 8, 32)
     np.testing.assert_allclose(np.linalg.norm(features, axis=-1), 1, rtol=1e-3)
-    np.testing.assert_allclose(NervReader(predicted.path, "cpu", batch=1).features(6, 10), features[6:10], atol=0.02)
+    np.testing.assert_allclose(NervReader(predicted.path, "cpu", batch=1).features(6, 10), features[6:10], atol=1e-4)
     reader[:]
-    np.testing.assert_allclose(reader.features(3, 4), features[3:4], atol=0.02)
+    np.testing.assert_allclose(reader.features(3, 4), features[3:4], atol=1e-4)
     assert predicted.report["clip_sim"] > 0.8
 
 
