@@ -10,6 +10,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import fields as fields_of
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -104,8 +105,8 @@ def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
     def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
         empty = empty_symbols(network, geometry.height, geometry.width, len(references))
         drawn = np.random.default_rng(random.getrandbits(32))
-        spreads = [random.choice((0, 0, 1, 9)) for _ in range(3)]
-        parts = zip((empty.motion, empty.hyper, empty.residuals), spreads, strict=True)
+        spreads = [random.choice((0, 0, 1, 9)) for _ in fields_of(Symbols)]
+        parts = zip((getattr(empty, f.name) for f in fields_of(Symbols)), spreads, strict=True)
         symbols = Symbols(*(drawn.integers(-n, n + 1, x.shape).astype(np.int16) for x, n in parts))
         ways = [r - number for r in references]
         flags = symbols.flags | (random.choice((0, CARRIED)) if symbols.flags & MOTION else 0)

@@ -22,7 +22,7 @@ def code_sides(port: Port, sides: Integers, table: Table | None = None) -> Integ
     out = np.zeros(sides.shape[1:], np.int16)
     for _, cells, near in motion_passes(*out.shape):
         expected, alike = _expect(out, near, len(cells[0]))
-        found = port(_told(sides[0][cells], expected), chosen[np.abs(expected), alike - 2])
+        found = port(_told(np.clip(sides[0][cells], -1, 1), expected), chosen[np.abs(expected), alike - 2])
         out[cells] = _untold(np.clip(found, -1, 1), expected)
     return out[None]
 

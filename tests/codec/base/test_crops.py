@@ -83,7 +83,7 @@ def test_crops_are_as_described(crops: Crops, held: Crops) -> None:
     assert (crops.quality <= 63).all()
     assert (crops.spread > 0).all()
     frames, moved = crops.predicted[:, :3].astype(float), crops.predicted[:, 3:].astype(float)
-    assert 0 < np.abs(moved - np.concatenate([frames, frames], 1)).mean() < 10  # coded, and moved to the frame
+    assert 0 < np.abs(moved - np.concatenate([frames, frames], 1)).mean() < 20  # coded, and moved to the frame
     assert crops.about["licences"]["clips"] == {"CC BY 4.0": 1, "MIT": 1}
     assert crops.about["attributions"] == ["a name | with a bar"]
     assert not any("shared" in str(value) for value in crops.about.values())
