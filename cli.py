@@ -17,8 +17,8 @@ import click
 from bitstream import BitstreamError, Limits
 from codec import console
 from codec.errors import CodecError
-from codec.options import Wholes, declared
-from codec.settings import DEFAULT_PRESET, GROUPS, MODELS, PRESETS, PRESETS_HELP, Settings
+from codec.options import Setting, Wholes, declared
+from codec.settings import DEFAULT_PRESET, GROUPS, MODELS, PRESETS, PRESETS_HELP, Settings, SourceSettings
 from codec.versions import installed
 
 T = TypeVar("T")
@@ -194,13 +194,22 @@ def encode_options(command: T) -> T:
             command = add(command)  # type: ignore[type-var]
         for entry in reversed([e for e in map(declared, fields(settings)) if e.name not in seen]):
             seen.add(entry.name)
-            how: dict[str, Any] = {"is_flag": True, "default": None}
-            if entry.kind.metavar:
-                how = {"type": Parsed(entry.kind.metavar, entry.kind.parse), "metavar": entry.kind.metavar}
-            add = click.option(
-                *entry.flags, entry.name, **how, help=entry.help, cls=GroupedOption, group=settings.title
-            )
-            command = add(command)  # type: ignore[type-var]
+            command = option_of(entry, settings.title)(command)  # type: ignore[type-var]
+    return command
+
+
+def option_of(entry: Setting, group: str) -> Callable[[T], T]:
+    """A setting as an option."""
+    how: dict[str, Any] = {"is_flag": True, "default": None}
+    if entry.kind.metavar:
+        how = {"type": Parsed(entry.kind.metavar, entry.kind.parse), "metavar": entry.kind.metavar}
+    return click.option(*entry.flags, entry.name, **how, help=entry.help, cls=GroupedOption, group=group)
+
+
+def cut_options(command: T) -> T:
+    """How a source is cut, as encode has it."""
+    for entry in reversed([e for e in map(declared, fields(SourceSettings)) if e.name in ("crop", "resize")]):
+        command = option_of(entry, "Options")(command)
     return command
 
 
@@ -225,7 +234,9 @@ def settings_of(preset: str, given: dict[str, Any]) -> Settings:
 )
 @click.option("--device", default="auto", metavar="NAME", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--resume", is_flag=True, help="Go on from where an interrupted encode of this output stopped.")
-@click.option("--force", is_flag=True, help="Replace an existing output, or an interrupted encode of it.")
+@click.option(
+    "--force", is_flag=True, help="Replace an existing output, or an interrupted encode of it; take any suffix."
+)
 @click.option("--report", type=Parsed("FILE", filename), help="Write the report to this JSON file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a summary.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary; warnings stay.")
@@ -297,7 +308,7 @@ def read_options(command: T) -> T:
     "-o",
     "--output",
     type=Parsed("OUTPUT", output_name),
-    help=".mp4, .mkv, .y4m, a directory for PNGs (ending in /), or - for a pipe.",
+    help=".mp4, .mkv, .y4m, .png (one frame), a directory for PNGs (ending in /), or - for a pipe.",
 )
 @click.option(
     "--frames", type=Parsed("A:B", frame_range), default=(0, None), help="Only these frames: 10:20, 10:, :20, or 10."
@@ -340,7 +351,7 @@ def decode(
 
     \b
     nvcodec decode v.nerv -o out.mp4
-    nvcodec decode v.nerv -o still/ --frames 40
+    nvcodec decode v.nerv -o still.png --frames 40
     nvcodec decode v.nerv -o corner.mkv --patch 0,3
     nvcodec decode v.nerv -o - --pipe-format y4m | ffplay -
     nvcodec decode v.nerv --features v.npz
@@ -400,20 +411,41 @@ def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
 @click.option(
     "--against", type=Parsed("SOURCE", filename), help="The source: measure PSNR and MS-SSIM of the decoded frames."
 )
+@cut_options
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @read_options
-def verify(path: str, against: str | None, as_json: bool, quiet: bool, device: str, limit: tuple[str, ...]) -> None:
+def verify(
+    path: str,
+    against: str | None,
+    crop: Any,
+    resize: Any,
+    as_json: bool,
+    quiet: bool,
+    device: str,
+    limit: tuple[str, ...],
+) -> None:
     """Check PATH, a .nerv file: every checksum and frame.
 
-    Exits with 0 only when all holds.
+    Exits with 0 only when all holds. The file does not record how its source was cut: with --against, repeat the
+    --crop-list and --resize-list of its encode (the preset reference crops to 640_1280).
     """
+    if (crop or resize) and against is None:
+        raise click.UsageError("--crop-list and --resize-list cut the SOURCE of --against")
     from codec.bars import counting
 
     with failures(), counting("verifying", quiet) as progress:
         from codec.decoding.verify import verify as run
 
-        result = run(path, against, device=device, limits=limits(limit), progress=progress)
+        result = run(
+            path,
+            against,
+            crop=crop or None,
+            resize=resize or None,
+            device=device,
+            limits=limits(limit),
+            progress=progress,
+        )
     show(result, as_json, console.verified(result, path))
     if not result["ok"]:
         sys.exit(1)

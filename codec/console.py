@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from codec.video.timing import Presentation
 
 
+NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "clip_sim": "clip_sim"}
+
+
 def warn(message: str) -> None:
     """A plain line on standard error."""
     print(f"warning: {message}", file=sys.stderr, flush=True)
@@ -65,7 +68,12 @@ def verified(result: dict[str, Any], path: str) -> str:
     if not result["ok"]:
         return "\n".join([f"{path}: damaged", *(f"  {p}" for p in result["problems"])])
     quality = f", {_quality(result)}" if "psnr" in result else ""
-    return f"{path}: intact, {result['frames']} frames decoded{quality}"
+    lines = [f"{path}: intact, {result['frames']} frames decoded{quality}"]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in result["not_measured"].items():
+        reasons.setdefault(reason, []).append(NAMES[name])
+    lines += [f"  not measured: {', '.join(names)} ({reason})" for reason, names in reasons.items()]
+    return "\n".join(lines)
 
 
 def found(moments: Sequence[Moment]) -> str:
@@ -101,9 +109,9 @@ def _fields(architecture: dict[str, Any]) -> str:
 
 
 def _quality(found: dict[str, Any]) -> str:
-    names = {"psnr": "PSNR {:.2f} dB", "ms_ssim": "MS-SSIM {:.4f}", "clip_sim": "clip_sim {:.4f}"}
-    names |= {"val_psnr": "on validation frames {:.2f} dB"}
-    known = [text.format(found[name]) for name, text in names.items() if found.get(name) is not None]
+    texts = {name: f"{shown} {{:.4f}}" for name, shown in NAMES.items()} | {"psnr": "PSNR {:.2f} dB"}
+    texts |= {"val_psnr": "on validation frames {:.2f} dB"}
+    known = [text.format(found[name]) for name, text in texts.items() if found.get(name) is not None]
     return ", ".join(known) or "not measured"
 
 

@@ -325,6 +325,16 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_an_encode_is_named_nerv_unless_forced(frames_dir: Path, tmp_path: Path) -> None:
+    output = tmp_path / "v.mp4"
+    assert refused("encode", frames_dir, "-o", output, *SMALL) == (
+        f"{output} does not end in .nerv: name it v.mp4.nerv, or insist with --force\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+    run("encode", frames_dir, "-o", output, *SMALL, "--force")
+    assert json.loads(run("info", output, "--json").stdout)["frames"] == 6
+
+
 def test_existing_outputs_need_force(frames_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "v.nerv"
     output.write_bytes(b"precious")
@@ -660,6 +670,20 @@ def test_frames(encoded: Encoded, decoded: np.ndarray, words: str, chosen: slice
     assert near(np.frombuffer(result.stdout_bytes, np.uint8).reshape(-1, 45, 63, 3), decoded[chosen])
 
 
+def test_one_frame_as_a_picture(encoded: Encoded, decoded: np.ndarray, tmp_path: Path) -> None:
+    still = tmp_path / "still.png"
+    run("decode", encoded.path, "-o", still, "--frames", "7", "--device", "cpu")
+    assert near(np.asarray(Image.open(still)), decoded[7])
+    message = refused("decode", encoded.path, "-o", tmp_path / "two.png", "--frames", "3:5")
+    assert ".png holds one picture; give one frame (--frames 40), or a directory" in message
+    assert list(tmp_path.iterdir()) == [still]
+
+
+def test_pictures_of_a_directory_are_named_by_the_number_of_their_frame(encoded: Encoded, tmp_path: Path) -> None:
+    run("decode", encoded.path, "-o", f"{tmp_path}/out/", "--frames", "9:11", "--device", "cpu")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000009.png", "000010.png"]
+
+
 def test_patch(encoded: Encoded, decoded: np.ndarray) -> None:
     result = run("decode", encoded.path, "-o", "-", "--patch", "1,2", "--frames", "2:4", "--device", "cpu")
     assert near(np.frombuffer(result.stdout_bytes, np.uint8).reshape(2, 22, 16, 3), decoded[2:4, 23:45, 32:48])
@@ -717,11 +741,25 @@ def test_info_for_machines(encoded: Encoded) -> None:
 
 def test_verify_decodes_every_frame(encoded: Encoded) -> None:
     result = run("verify", encoded.path)
-    assert result.stdout == f"{encoded.path}: intact, 12 frames decoded\n"
+    only_encode = "  not measured: clip_sim (only an encode does, beside the teacher)\n"
+    assert result.stdout == (
+        f"{encoded.path}: intact, 12 frames decoded\n"
+        "  not measured: PSNR, MS-SSIM (no source to compare with, give --against SOURCE)\n" + only_encode
+    )
     result = run("verify", encoded.path, "--against", encoded.source)
-    found = re.fullmatch(r".*: intact, 12 frames decoded, PSNR ([0-9.]+) dB\n", result.stdout)
+    found = re.match(r".*: intact, 12 frames decoded, PSNR ([0-9.]+) dB\n", result.stdout)
     assert found is not None
     assert float(found[1]) == pytest.approx(encoded.report["psnr"], abs=0.02)
+    assert result.stdout[found.end() :] == "  not measured: MS-SSIM (a side is under 161 pixels)\n" + only_encode
+
+
+def test_verify_cuts_the_source_as_the_encode_did(frames_dir: Path, tmp_path: Path) -> None:
+    output, cut = tmp_path / "v.nerv", ("--crop-list", "20_32", "--resize-list", "10_16")
+    report = json.loads(run("encode", frames_dir, "-o", output, *SMALL, *cut, "--json").stdout)
+    verify = ("verify", output, "--against", frames_dir)
+    assert "cut as they were (--crop-list, --resize-list)" in refused(*verify)
+    assert json.loads(run(*verify, *cut, "--json").stdout)["psnr"] == pytest.approx(report["psnr"], abs=0.02)
+    assert "cut the SOURCE of --against" in refused("verify", output, *cut, code=2)
 
 
 def test_verify_against_something_else(encoded: Encoded, clip: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def open_files(
     device: str | torch.device = "auto",
     limits: Limits = Limits(),
     features: bool = False,
-    warn: Callable[[str], object] = lambda message: None,
+    warn: Callable[[str], object] = warnings.warn,
 ) -> list[NervReader]:
     """Readers of the files named and of all .nerv files in and below the directories named, each once.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from numbers import Integral
@@ -36,12 +37,13 @@ def decode(
     skip_damaged: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    warn: Callable[[str], None] = lambda message: None,
+    warn: Callable[[str], object] = warnings.warn,
 ) -> int:
     """Decode frames A..B-1 to `output` (see `video.write`; an open binary file gets `pipe_format`) and return how many.
 
     patch: only this one of every frame. features: write these to an .npz; with no `output` the RGB head does not run.
-    skip_damaged: leave out the frames of damaged segments. progress(done, total) is called as frames are decoded.
+    skip_damaged: leave out the frames of damaged segments. progress(done, total) is called as frames are decoded,
+    warn(message) for what the output lacks.
     Raises BitstreamError for a damaged file, CodecError for anything else a user can mend, ValueError for an argument
     out of its range.
     """
@@ -71,7 +73,8 @@ def decode(
     pictures = _counted(_pictures(reader, runs, patch), count, progress)
     if isinstance(output, str | Path):
         options = {} if crf is None else {"crf": crf}
-        lost = video.write(output, pictures, shown, force=force, **options)
+        numbers = [number for run in runs for number in run]
+        lost = video.write(output, pictures, shown, force=force, numbers=numbers, **options)
     else:
         lost = video.write_stream(output, pictures, shown, pipe_format)
     for message in lost:
@@ -92,7 +95,7 @@ def _check_arguments(frames: Frames, patch: Patch | None, crf: int | None, pipe_
         raise ValueError(f"pipe_format {pipe_format!r} is none of {', '.join(video.PIPE_FORMATS)}")
 
 
-def _chosen(reader: NervReader, frames: Frames, warn: Callable[[str], None]) -> list[range]:
+def _chosen(reader: NervReader, frames: Frames, warn: Callable[[str], object]) -> list[range]:
     """The frames asked for that the file still holds, in runs without gaps."""
     total = len(reader)
     start, stop = frames[0], total if frames[1] is None else frames[1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from fractions import Fraction
 from numbers import Rational
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 from bitstream import FileReader, assemble
 from codec import video
 from codec.atomic import atomic_output, check_outputs
+from codec.decoding.collection import SUFFIX
 from codec.decoding.reader import operations_over
 from codec.encoding.header import LIMITS, overhead, plan_header, segment_length
 from codec.encoding.job import Job, directory
@@ -28,6 +30,7 @@ from codec.encoding.plan import SIZE_REACHED, is_asked_for, target_bytes
 from codec.encoding.progress import Progress, Silent, Watching
 from codec.encoding.report import measured_together, quality_of, report_of
 from codec.encoding.segment import Clock, SegmentResult, encode_segment
+from codec.errors import OutputError
 from codec.features.teacher import load_teacher
 from codec.network.backend import pick_device
 from codec.settings import Settings
@@ -47,14 +50,15 @@ def encode(
     log_dir: str | Path | None = None,
     fps: Fraction | None = None,
     progress: Progress = Silent(),
-    warn: Warn = lambda message: None,
+    warn: Warn = warnings.warn,
 ) -> dict[str, Any]:
     """Encode a video file or a directory of images; returns the report: settings, measurements, bytes and seconds.
 
     resume: go on from OUTPUT.ckpt where an earlier encode with the same settings stopped. force: replace `output` and
-    `report` where they exist. report: write it to this JSON file as well. log_dir: for TensorBoard. fps: of a directory
-    of images. Raises CodecError (and its kinds) for anything a user can mend, ValueError for settings that do not fit
-    together.
+    `report` where they exist, and take an `output` of another suffix than .nerv. report: write it to this JSON file as
+    well. log_dir: for TensorBoard. fps: of a directory of images. warn(message) is called for what does not go as
+    planned and is no error. Raises CodecError (and its kinds) for anything a user can mend, ValueError for settings
+    that do not fit together.
     """
     settings.check()
     if fps is not None and not (isinstance(fps, Rational) and 0 < fps <= 10**6):
@@ -63,6 +67,8 @@ def encode(
     written = [path for path in (output, report) if path is not None]
     read: list[str | Path] = [*video.files(source), teacher.clip_model, teacher.clip_pretrained]
     check_outputs([(path, None) for path in written], read, force)
+    if output.suffix.lower() != SUFFIX and not force:
+        raise OutputError(f"{output} does not end in {SUFFIX}: name it {output.name}{SUFFIX}, or insist with --force")
     directory(output)  # has a name, or the work of hours could not be kept
     result = _encode(source, output, settings, pick_device(device), force, resume, log_dir, fps, progress, warn)
     if report is not None:

@@ -5,6 +5,7 @@ It takes 2 bytes a value: 108,000 frames of 8 patches of 512 values, an hour at 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -44,7 +45,7 @@ def unit_vectors(
     reader: Featured,
     cache_dir: str | Path | None = None,
     progress: Progress = lambda done, total: None,
-    warn: Warn = lambda message: None,
+    warn: Warn = warnings.warn,
 ) -> NDArray[np.float16]:
     """The features of a file: float16 [T, patches, D], each of unit length, from the cache where they are there.
 

@@ -152,7 +152,7 @@ class Trainer:
         cells, features = functional_call(self.model, self.parameters.effective(), (coords, latents))
         return pixel_loss(self.mix, cells, target, mask, self.tiles.stride), cells, features
 
-    def _compile(self, warn: Callable[[str], None]) -> StepFunction:
+    def _compile(self, warn: Warn) -> StepFunction:
         compiled = torch.compile(self._losses)
 
         def attempt(*args: Any) -> tuple[Tensor, Tensor, Tensor | None]:

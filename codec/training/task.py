@@ -14,7 +14,7 @@ from codec.network.interface import Network
 from codec.settings import Settings
 from codec.specs import Geometry, NetworkSpec
 
-Warn = Callable[[str], None]
+Warn = Callable[[str], object]
 
 
 @dataclass(frozen=True, eq=False)

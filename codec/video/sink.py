@@ -1,8 +1,8 @@
 """Decoded frames to files, directories of images and pipes."""
 
 import os
-from collections.abc import Iterable, Iterator
-from itertools import chain, count, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count, islice, pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,7 @@ WORST_CRF = 51  # of libx264; 0 is best
 DEFAULT_CRF = 12  # adds little to the error of the decoded frames
 
 _MUXERS = {".mp4": "mp4", ".mkv": "matroska"}
+_STILL = ".png"
 _PNG_NAMES = "[0-9]*.png"  # what `_write_pngs` writes, and all that a directory it replaces may hold
 
 
@@ -34,7 +35,12 @@ def contents_of(path: str | Path) -> str | None:
 
 
 def write(
-    path: str | Path, frames: Frames, shown: Presentation, crf: int = DEFAULT_CRF, force: bool = False
+    path: str | Path,
+    frames: Frames,
+    shown: Presentation,
+    crf: int = DEFAULT_CRF,
+    force: bool = False,
+    numbers: Sequence[int] | None = None,
 ) -> tuple[str, ...]:
     """Write frames to `path`, complete or not at all; return in words what of `shown` such an output cannot hold.
 
@@ -43,17 +49,27 @@ def write(
                 to YCbCr by the same matrix and range; an RGB source is stored as limited BT.709
     .y4m        4:4:4 with frame rate, pixel shape and range; it cannot name a matrix, so that it takes the one that
                 readers assume: BT.709 for pictures at least 1280 wide or more than 576 high, else BT.601
+    .png        one picture, and no more than one frame
     directory   000000.png, 000001.png, ...: no suffix, a trailing "/" or an existing directory
 
-    An existing output is replaced only with `force`. Raises OutputError.
+    An existing output is replaced only with `force`. numbers: of the frames, in names of PNGs; by default from 0.
+    Raises OutputError.
     """
     if not _is_file(path):
         with atomic_output(path, force, _PNG_NAMES) as directory:
-            for index, frame in enumerate(_some(frames)):
-                # zlib level 1: a fifth of the time of the usual 6, files a tenth larger
-                Image.fromarray(frame).save(directory / f"{index:06d}.png", compress_level=1)
+            for number, frame in zip(count() if numbers is None else numbers, _some(frames), strict=False):
+                _save(directory / f"{number:06d}.png", frame)
         return _lost(shown, ("timestamps", "sar"))
     with atomic_output(path, force) as temporary:
+        if _suffix(path) == _STILL:
+            first, *more = islice(_some(frames), 2)
+            if more:
+                raise OutputError(
+                    f"cannot write {path}: {_STILL} holds one picture; give one frame (--frames 40), or a directory "
+                    "(ending in /) for all of them"
+                )
+            _save(temporary, first)
+            return _lost(shown, ("sar",))
         if _suffix(path) == ".y4m":
             with temporary.open("wb") as file:
                 _write_y4m(file, _some(frames), shown)
@@ -89,15 +105,20 @@ def write_stream(file: BinaryIO, frames: Frames, shown: Presentation, pipe_forma
     return _lost(shown, ("timestamps",) if pipe_format == "y4m" else ("timestamps", "sar"))
 
 
+def _save(path: Path, frame: NDArray[np.uint8]) -> None:
+    # zlib level 1: a fifth of the time of the usual 6, files a tenth larger
+    Image.fromarray(frame).save(path, compress_level=1)
+
+
 def _is_file(path: str | Path) -> bool:
-    """True for a video file, False for a directory of images; raises OutputError for neither."""
+    """True for a video or picture file, False for a directory of images; raises OutputError for neither."""
     if str(path).endswith("/") or Path(path).is_dir() or (str(path) and not _suffix(path)):
         return False
-    if _suffix(path) in (*_MUXERS, ".y4m"):
+    if _suffix(path) in (*_MUXERS, ".y4m", _STILL):
         return True
     raise OutputError(
         f"cannot write {path}: {_suffix(path)} is not supported; give a name ending in .mp4, .mkv or .y4m, "
-        "a directory (ending in /) for PNGs, or - for a pipe"
+        ".png for one frame, a directory (ending in /) for PNGs, or - for a pipe"
     )
 
 

@@ -267,6 +267,11 @@ def test_a_stem_larger_than_the_patch_warns_and_names_the_one_that_fits(tmp_path
     ]
 
 
+def test_warnings_go_to_the_warnings_module_by_default(tmp_path: Path, source: Path) -> None:
+    with pytest.warns(UserWarning, match="a grid of 30x4 leaves patches of 24x40 frames empty"):
+        encode(source, tmp_path / "v.nerv", settings(grid=(30, 4), epochs=1), device="cpu")
+
+
 def test_a_stem_smaller_than_the_patch_is_an_error(tmp_path: Path, source: Path) -> None:
     chosen = settings("reference", crop=(), fc_hw=(2, 3), dec_strds=(2, 2), num_blks=(1, 1))
     with pytest.raises(EncodeError, match="fc_hw 2_3 does not cover a patch of 12x10 pixels: 3_3 does"):
