@@ -21,7 +21,7 @@ from codec.options import Setting, Wholes, declared
 from codec.settings import DEFAULT_PRESET, GROUPS, MODELS, PRESETS, PRESETS_HELP, Settings, SourceSettings
 from codec.versions import installed
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Callable[..., Any])
 
 SAME_WITH_UNDERSCORES = {
     "token_normalize_func": lambda token: token.replace("_", "-"),
@@ -191,10 +191,10 @@ def encode_options(command: T) -> T:
     seen: set[str] = set()
     for settings in reversed(groups):
         for add in OTHER_OPTIONS.get(settings.title, ()):
-            command = add(command)  # type: ignore[type-var]
+            command = add(command)
         for entry in reversed([e for e in map(declared, fields(settings)) if e.name not in seen]):
             seen.add(entry.name)
-            command = option_of(entry, settings.title)(command)  # type: ignore[type-var]
+            command = option_of(entry, settings.title)(command)
     return command
 
 
@@ -298,7 +298,7 @@ READ_OPTIONS = (
 
 def read_options(command: T) -> T:
     for add in reversed(READ_OPTIONS):
-        command = add(command)  # type: ignore[type-var]
+        command = add(command)
     return command
 
 
@@ -462,7 +462,7 @@ QUERY_OPTIONS = (
 
 def query_options(command: T) -> T:
     for add in reversed(QUERY_OPTIONS):
-        command = add(command)  # type: ignore[type-var]
+        command = add(command)
     return command
 
 
