@@ -194,11 +194,11 @@ def encode_options(command: T) -> T:
             command = add(command)  # type: ignore[type-var]
         for entry in reversed([e for e in map(declared, fields(settings)) if e.name not in seen]):
             seen.add(entry.name)
-            command = option_of(entry, settings.title)(command)  # type: ignore[type-var]
+            command = option_of(entry, settings.title)(command)
     return command
 
 
-def option_of(entry: Setting, group: str) -> Callable[[T], T]:
+def option_of(entry: Setting, group: str) -> Callable[[Any], Any]:
     """A setting as an option."""
     how: dict[str, Any] = {"is_flag": True, "default": None}
     if entry.kind.metavar:

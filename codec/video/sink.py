@@ -57,7 +57,7 @@ def write(
     """
     if not _is_file(path):
         with atomic_output(path, force, _PNG_NAMES) as directory:
-            for number, frame in zip(count() if numbers is None else numbers, _some(frames), strict=False):
+            for frame, number in zip(_some(frames), count() if numbers is None else numbers, strict=False):
                 _save(directory / f"{number:06d}.png", frame)
         return _lost(shown, ("timestamps", "sar"))
     with atomic_output(path, force) as temporary:
