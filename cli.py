@@ -198,7 +198,7 @@ def encode_options(command: T) -> T:
     return command
 
 
-def option_of(entry: Setting, group: str) -> Callable[[T], T]:
+def option_of(entry: Setting, group: str) -> Callable[[Any], Any]:
     """A setting as an option."""
     how: dict[str, Any] = {"is_flag": True, "default": None}
     if entry.kind.metavar:
