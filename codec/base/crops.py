@@ -26,7 +26,7 @@ from PIL import Image
 from codec.atomic import atomic_output
 from codec.base.corpus import Corpus, Item
 from codec.base.references import Coder, Frame, Planes, to_planes
-from codec.encoding.predictive.motion_search import one_thread
+from codec.encoding.predictive.flow import one_thread
 from codec.errors import BaseError
 from codec.network.predictive.network import CELL
 from codec.video import frames as read_frames

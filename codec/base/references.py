@@ -7,7 +7,7 @@ with the product's own motion search and order of frames: the errors that the ne
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bitstream.frames import CodedFrame
 from codec.base.model import load_codec
+from codec.encoding.predictive.block_match import Shown
+from codec.encoding.predictive.flow import Flows, luma
 from codec.encoding.predictive.frame import FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, order
-from codec.encoding.predictive.motion_search import Flows, SearchSettings, Shown, luma, search
+from codec.encoding.predictive.motion_search import SearchSettings, search
 from codec.errors import BaseError
 from codec.network.predictive.motion import compensate
 from codec.network.predictive.quality import lagrangian
@@ -110,23 +113,43 @@ class BaseCoder:
     def samples(self, frames: Sequence[Frame], rng: np.random.Generator) -> Iterator[Sample]:
         codec = load_codec(self.base)
         encoder = FrameEncoder(codec.network, codec.analysis, SearchSettings())
-        flows = Flows([luma(f) for f in frames])
         top = rng.uniform(self.lowest, self.highest)
         structure = GopSettings(anchor=int(rng.choice(self.anchors)))
-        planned = [p for group in order(len(frames), structure) for p in group]
-        needed = {r for p in planned for r in p.references}
-        kept: dict[int, Reference] = {}
-        for p in planned:
-            if p.number not in needed and rng.random() >= self.leaves:
-                continue
-            quality = structure.quality(top, p)
+        for frame in encoded_frames(encoder, frames, structure, top, lambda: rng.random() < self.leaves):
+            if frame.references and rng.random() < self.share:
+                shown = [r.shown for r in frame.references.values()]
+                decoded = frame.decoded
+                planes = _planes(frames[frame.coded.number], shown, decoded.moved.motion, decoded.sides)
+                yield Sample(planes, frame.coded.quality + self.jitter, 2 * self.jitter)
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFrame:
+    """A frame of a clip as an encoder has it."""
+
+    coded: CodedFrame
+    references: dict[int, Reference]
+    decoded: Reference
+
+
+def encoded_frames(
+    encoder: FrameEncoder,
+    frames: Sequence[Frame],
+    structure: GopSettings,
+    quality: float,
+    leaf: Callable[[], bool] = lambda: True,
+) -> Iterator[EncodedFrame]:
+    """Frames of a clip in coding order. leaf: asked of each that no other refers to, whether to encode it."""
+    flows = Flows([luma(f) for f in frames])
+    planned = [p for group in order(len(frames), structure) for p in group]
+    needed = {r for p in planned for r in p.references}
+    kept: dict[int, Reference] = {}
+    for p in planned:
+        if p.number in needed or leaf():
             references = {r: kept[r] for r in p.references}
-            _, decoded, _ = encoder.encode(p.number, frames[p.number], references, quality, flows)
-            kept[p.number] = decoded
-            if references and rng.random() < self.share:
-                shown = [r.shown for r in references.values()]
-                planes = _planes(frames[p.number], shown, decoded.moved.motion, decoded.sides)
-                yield Sample(planes, quality + self.jitter, 2 * self.jitter)
+            index = structure.quality(quality, p)
+            encoded, kept[p.number], _ = encoder.encode(p.number, frames[p.number], references, index, flows)
+            yield EncodedFrame(encoded.coded, references, kept[p.number])
 
 
 def coder_of(name: str) -> Coder:

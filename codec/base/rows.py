@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from bitstream import MAX_VALUE, PEAKED, bit_costs
 from codec.base.model import load_codec
-from codec.base.references import Frame
-from codec.encoding.predictive.frame import FrameEncoder, Reference
-from codec.encoding.predictive.gop import GopSettings, order
-from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma, one_thread
+from codec.base.references import Frame, encoded_frames
+from codec.encoding.predictive.flow import one_thread
+from codec.encoding.predictive.frame import FrameEncoder
+from codec.encoding.predictive.gop import GopSettings
+from codec.encoding.predictive.motion_search import SearchSettings
 from codec.network.predictive.scales import LAST_ROW
 from codec.network.predictive.symbols import CARRIED, Integers
 from codec.rate.motion import MOTION_ROWS, Table, carry, code_motion
@@ -50,23 +51,18 @@ def fit_rows(base: Path, clips: Iterable[Sequence[Frame]], qualities: Sequence[f
         (FIRST_CONTEXT + np.arange(t.size)).reshape(t.shape).astype(np.int16) for t in (MOTION_ROWS, SIDE_ROWS)
     )
     for number, frames in enumerate(clips):
-        quality, structure = qualities[number % len(qualities)], GopSettings()
         with one_thread():
-            flows = Flows([luma(f) for f in frames])
-            done: dict[int, Reference] = {}
-            for item in (i for group in order(len(frames), structure) for i in group):
-                told = {r: done[r] for r in item.references}
-                index = structure.quality(quality, item)
-                encoded, done[item.number], _ = encoder.encode(item.number, frames[item.number], told, index, flows)
-                if not told:
+            for frame in encoded_frames(encoder, frames, GopSettings(), qualities[number % len(qualities)]):
+                if not frame.references:
                     continue
-                carried = None
-                if encoded.coded.flags & CARRIED:
-                    carried = carry(item.number, item.references, {n: r.moved for n, r in told.items()})
-                ways = [r - item.number for r in item.references]
-                code_motion(motion, done[item.number].moved.motion, ways[-1] / ways[0], carried, motion_table)
-                if len(told) == 2:
-                    code_sides(sides, done[item.number].sides, sides_table)
+                coded, decoded, carried = frame.coded, frame.decoded, None
+                if coded.flags & CARRIED:
+                    earlier = {n: r.moved for n, r in frame.references.items()}
+                    carried = carry(coded.number, coded.references, earlier)
+                ways = [r - coded.number for r in coded.references]
+                code_motion(motion, decoded.moved.motion, ways[-1] / ways[0], carried, motion_table)
+                if len(coded.references) == 2:
+                    code_sides(sides, decoded.sides, sides_table)
     return (
         _cheapest(motion.counts, PEAKED, len(bit_costs()) - 1).reshape(MOTION_ROWS.shape),
         _cheapest(sides.counts, 1, LAST_ROW).reshape(SIDE_ROWS.shape),

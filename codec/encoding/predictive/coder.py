@@ -25,10 +25,11 @@ from torch import Tensor
 
 from bitstream import FrameSegment, write_frames
 from codec.encoding.predictive.analysis import load_analysis
+from codec.encoding.predictive.flow import Flows, luma, one_thread
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, Planned, needed, order, scene_cuts
 from codec.encoding.predictive.head import fit_head
-from codec.encoding.predictive.motion_search import Flows, SearchSettings, luma, one_thread
+from codec.encoding.predictive.motion_search import SearchSettings
 from codec.network.predictive.head import ClipHead
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.settings import QUALITY, PredictiveSettings, Settings

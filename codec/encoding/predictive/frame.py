@@ -13,7 +13,9 @@ from torch import Tensor
 
 from bitstream.frames import CodedFrame
 from codec.encoding.predictive.analysis import Analysis
-from codec.encoding.predictive.motion_search import Flows, Found, SearchSettings, Shown, luma, search
+from codec.encoding.predictive.block_match import Shown
+from codec.encoding.predictive.flow import Flows, luma
+from codec.encoding.predictive.motion_search import Found, SearchSettings, search
 from codec.network.predictive.frames import empty_symbols, pad, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codec.encoding.predictive.motion_search import Shown, search
+from codec.encoding.predictive.block_match import Shown
+from codec.encoding.predictive.motion_search import search
 from codec.network.predictive.motion import UNITS
 
 SIZE = (48, 64)
