@@ -269,7 +269,8 @@ def _encode(
         job.remove()
     if size and is_asked_for(settings) and not SIZE_REACHED <= len(data) / size <= 1:
         warn(f"the file has {len(data):,} bytes where {round(size):,} were asked for")
-    clip, budget = file.contents().bytes_by_part.get("clip_head", 0), settings.rate.clip_budget
+    parts, budget = file.contents().bytes_by_part, settings.rate.clip_budget
+    clip = parts.get("clip_head", parts["weights"])  # a predictive file holds no other weights
     if clip > budget * len(data):
         warn(
             f"the features take {clip:,} bytes, {clip / len(data):.0%} of the file, and cannot be told in the "
