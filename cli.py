@@ -7,9 +7,10 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -17,6 +18,7 @@ import click
 from bitstream import BitstreamError, Limits
 from codec import console
 from codec.errors import CodecError
+from codec.help import GroupedCommand, GroupedOption, Program
 from codec.options import Setting, Wholes, declared
 from codec.settings import DEFAULT_PRESET, GROUPS, MODELS, PRESETS, PRESETS_HELP, Settings, SourceSettings
 from codec.versions import installed
@@ -89,9 +91,10 @@ def limits(changes: tuple[str, ...]) -> Limits:
 
 
 @contextmanager
-def failures() -> Iterator[None]:
+def failures(encoding: str | None = None) -> Iterator[None]:
     """Errors that a user can mend end with their message and exit code 1, wrong values with 2, interrupts with 130.
 
+    encoding: an output that an interrupt may leave half done.
     An interrupt is Ctrl-C, SIGTERM, or a terminal that goes away; not where whoever started us had it ignored.
     """
 
@@ -111,18 +114,24 @@ def failures() -> Iterator[None]:
             raise
         raise click.ClickException("not enough memory: try a smaller --segment, --batch or --batch-size") from error
     except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
+        click.echo("interrupted" + (how_to_go_on(encoding) if encoding else ""), err=True)
         sys.exit(130)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+def how_to_go_on(output: str) -> str:
+    from codec.encoding.job import is_resumable
+
+    return ": give the same command with --resume to go on from here" if is_resumable(Path(output)) else ""
+
+
 def show(result: dict[str, Any], as_json: bool, text: str) -> None:
-    click.echo(json.dumps(result, indent=2) if as_json else text)
+    click.echo(json.dumps(result, indent=2) if as_json else console.fitted(text, sys.stdout))
 
 
-@click.group(context_settings=SAME_WITH_UNDERSCORES)
+@click.group(cls=Program, context_settings=SAME_WITH_UNDERSCORES)
 @click.version_option(installed("nvcodec"), prog_name="nvcodec")
 def main() -> None:
     """A video codec whose compressed file is a small neural network.
@@ -135,29 +144,6 @@ def main() -> None:
     nvcodec info v.nerv                    what is in it
     nvcodec verify v.nerv                  whether all of it is intact
     """
-
-
-class GroupedOption(click.Option):
-    """An option that stands under a heading of its command's help."""
-
-    def __init__(self, *names: Any, group: str, **attributes: Any) -> None:
-        super().__init__(*names, **attributes)
-        self.group = group
-
-
-class GroupedCommand(click.Command):
-    """A command whose help lists its options under headings, in one pair of columns."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
-            if record is not None:
-                groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
-        width = max(len(name) for records in groups.values() for name, _ in records)
-        for title, records in groups.items():
-            with formatter.section(title):
-                formatter.write_dl([(name.ljust(width), text) for name, text in records], col_max=width)
 
 
 # Options of an encode that are no settings: they do not change what is encoded, or only how a source is read.
@@ -223,7 +209,7 @@ def settings_of(preset: str, given: dict[str, Any]) -> Settings:
 
 @main.command(cls=GroupedCommand, context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("source", type=Parsed("SOURCE", filename))
-@click.option("-o", "--output", required=True, type=Parsed("FILE", filename), help="The .nerv file to write.")
+@click.option("-o", "--output", type=Parsed("FILE", filename), help="The .nerv file to write.")
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
@@ -240,10 +226,11 @@ def settings_of(preset: str, given: dict[str, Any]) -> Settings:
 @click.option("--report", type=Parsed("FILE", filename), help="Write the report to this JSON file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a summary.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary; warnings stay.")
+@click.option("--dry-run", is_flag=True, help="Say what it takes, after some first steps, and write nothing.")
 @encode_options
 def encode(
     source: str,
-    output: str,
+    output: str | None,
     preset: str,
     fps: Fraction | None,
     device: str,
@@ -253,6 +240,7 @@ def encode(
     report: str | None,
     as_json: bool,
     quiet: bool,
+    dry_run: bool,
     **given: Any,
 ) -> None:
     """Encode SOURCE, a video file or a directory of images.
@@ -263,31 +251,29 @@ def encode(
 
     \b
     nvcodec encode video.mp4 -o v.nerv --quality 40
+    nvcodec encode video.mp4 --preset slow --dry-run
     nvcodec encode video.mp4 -o v.nerv --preset fast --size 300k
     nvcodec encode frames/ -o v.nerv --preset reference --epochs 30
     nvcodec encode video.mp4 -o v.nerv --clip on --clip-pretrained weights.pt
     """
-    with failures():
+    if output is None and not dry_run:
+        raise click.UsageError("Missing option '-o' / '--output': name the .nerv file to write")
+    with failures(output):
         settings = settings_of(preset, given)
         from codec.bars import Bars
-        from codec.encoding.pipeline import encode as run
+        from codec.encoding import pipeline
         from codec.encoding.progress import Silent
 
-        options: dict[str, Any] = {
-            "device": device,
-            "resume": resume,
-            "force": force,
-            "report": report,
-            "log_dir": log_dir,
-            "fps": fps,
-        }
-        if quiet:
-            result = run(source, output, settings, progress=Silent(), warn=console.warn, **options)
-        else:
-            with Bars() as bars:
-                result = run(source, output, settings, progress=bars, warn=console.warn, **options)
+        with nullcontext(Silent()) if quiet else Bars() as progress:
+            options: dict[str, Any] = {"device": device, "fps": fps, "progress": progress, "warn": console.warn}
+            if output is None or dry_run:
+                estimate = pipeline.estimate(source, settings, **options)
+                result = estimate.as_json()
+            else:
+                options |= {"resume": resume, "force": force, "report": report, "log_dir": log_dir}
+                result = pipeline.encode(source, output, settings, **options)
     if as_json or not quiet:
-        show(result, as_json, console.encoded(result, output))
+        show(result, as_json, console.encoded(result, output) if output and not dry_run else console.foreseen(result))
 
 
 READ_OPTIONS = (
@@ -302,7 +288,7 @@ def read_options(command: T) -> T:
     return command
 
 
-@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@main.command(cls=GroupedCommand, context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("path", type=Parsed("PATH", filename))
 @click.option(
     "-o",
@@ -390,7 +376,7 @@ def decode(
         click.echo(f"{written}: {count} frames")
 
 
-@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@main.command(cls=GroupedCommand, context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("path", type=Parsed("PATH", filename))
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--limit", "limit", multiple=True, metavar="NAME=N", help="Raise a limit on what a file may declare.")
@@ -406,7 +392,7 @@ def info(path: str, as_json: bool, limit: tuple[str, ...]) -> None:
     show(result, as_json, console.described(result, path))
 
 
-@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@main.command(cls=GroupedCommand, context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("path", type=Parsed("PATH", filename))
 @click.option(
     "--against", type=Parsed("SOURCE", filename), help="The source: measure PSNR and MS-SSIM of the decoded frames."
@@ -466,7 +452,7 @@ def query_options(command: T) -> T:
     return command
 
 
-@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@main.command(cls=GroupedCommand, context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("words", nargs=-1, metavar="[TEXT] PATH...")
 @click.option("--image", type=Parsed("FILE", filename), help="A picture to look for; then TEXT may be left out.")
 @click.option("--not", "without", metavar="TEXT", help="What is not wanted.")
@@ -535,8 +521,6 @@ def search(
 
 def split_query(words: tuple[str, ...], has_image: bool) -> tuple[str | None, list[str]]:
     """[TEXT] PATH... -> text, paths. With an image the first word is a text only if nothing of its name is there."""
-    from pathlib import Path
-
     text, paths = (words[0], list(words[1:])) if words else (None, [])
     if text is not None and has_image and (Path(text).exists() or not paths):
         text, paths = None, list(words)
@@ -547,7 +531,7 @@ def split_query(words: tuple[str, ...], has_image: bool) -> tuple[str | None, li
     return text, paths
 
 
-@main.command(context_settings=SAME_WITH_UNDERSCORES)
+@main.command(cls=GroupedCommand, context_settings=SAME_WITH_UNDERSCORES)
 @click.argument("path", type=Parsed("PATH", filename))
 @click.argument("labels", type=Parsed("LABELS", filename))
 @click.option("--plot", type=Parsed("FILE", filename), help="Write the labels over time as a picture: .png, .jpg.")

@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from codec.decoding.dataset import NervDataset
     from codec.decoding.outputs import decode
     from codec.decoding.reader import NervReader
-    from codec.encoding.pipeline import encode
+    from codec.encoding.pipeline import encode, estimate
 
-__all__ = ["NervDataset", "NervReader", "decode", "encode", "register_imageio"]
+__all__ = ["NervDataset", "NervReader", "decode", "encode", "estimate", "register_imageio"]
 
 _HOMES = {
     "NervDataset": "codec.decoding.dataset",
     "NervReader": "codec.decoding.reader",
     "decode": "codec.decoding.outputs",
     "encode": "codec.encoding.pipeline",
+    "estimate": "codec.encoding.pipeline",
 }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from codec.features import Moment, Stretch
@@ -19,7 +21,42 @@ NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "clip_sim": "clip_sim"}
 
 def warn(message: str) -> None:
     """A plain line on standard error."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    print(fitted(f"warning: {message}", sys.stderr), file=sys.stderr, flush=True)
+
+
+def fitted(text: str, stream: TextIO, taken: int = 0) -> str:
+    """The text with lines broken between words where the stream is a terminal; elsewhere as it is.
+
+    taken: columns of its first line that something else stands in.
+    """
+    return broken(text, shutil.get_terminal_size().columns, taken) if stream.isatty() else text
+
+
+def broken(text: str, width: int, taken: int = 0) -> str:
+    """Lines broken between words, what goes on in the next one indented. taken: see `fitted`."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()))
+        gap = " " * taken if not lines else ""
+        wrapped = textwrap.fill(
+            gap + line, width, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False
+        )
+        lines.append(wrapped.removeprefix(gap))
+    return "\n".join(lines)
+
+
+def clock(seconds: float) -> str:
+    """3:07, or 2:03:07 with hours."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def foreseen(estimate: dict[str, Any]) -> str:
+    """What an encode takes from now on; see `codec.encoding.estimate`."""
+    size = estimate["bytes"]
+    shown = f"{size:,.0f} bytes" if size < 10_000 else f"{size / 1e3:,.0f} kB"
+    return f"about {clock(estimate['left'])} to go, {shown}, {estimate['memory'] / 1e9:.2f} GB of memory"
 
 
 def encoded(report: dict[str, Any], output: str) -> str:

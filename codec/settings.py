@@ -82,6 +82,7 @@ class RateSettings:
     weight_bits: float = setting(5.0, Number(1, 8), "Bits of a weight before entropy coding.", "--quant-model-bit")
     embed_bits: float = setting(4.0, Number(1, 8), "Bits of an embedding value, likewise.", "--quant-embed-bit")
     clip_bits: float = setting(5.0, Number(1, 8), "Bits of a CLIP head weight, likewise.", "--quant-clip-bit")
+    clip_budget: float = setting(0.05, SHARE, "Share of the file that CLIP features take at most.")
     prune_at: float = setting(0.5, SHARE, "Share of training after which weights are pruned.")
     qat_at: float = setting(
         0.7, SHARE, "Share of training after which it goes on quantized; 1: only quantized at its end."
@@ -361,7 +362,7 @@ PRESETS = {
             pixel_loss_warmup_epochs=50,
             eval_freq=10,
         ),
-        rate=RateSettings(weight_bits=8, embed_bits=8, clip_bits=8),
+        rate=RateSettings(weight_bits=8, embed_bits=8, clip_bits=8, clip_budget=1.0),  # of the published width
         source=SourceSettings(crop=(640, 1280), split=(18, 19, 20)),
     ),
 }

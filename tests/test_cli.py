@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import cli
+import codec.bars
+import codec.console
 import codec.encoding.pipeline
 from cli import main
 from codec import quality, video
@@ -149,8 +151,20 @@ OPTIONS: list[tuple[str, str, str, Any]] = [
     ("--quant-model-bit", "7", "rate.weight_bits", 7.0),
     ("--quant-embed-bit", "6.5", "rate.embed_bits", 6.5),
     ("--quant-clip-bit", "4", "rate.clip_bits", 4.0),
+    ("--clip-budget", "0.1", "rate.clip_budget", 0.1),
     ("--qat-at", "0.6", "rate.qat_at", 0.6),
 ]
+
+
+@pytest.mark.parametrize("command", ["encode", "verify", "decode"])
+def test_help_of_forty_columns(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = run(command, "--help").stdout
+    monkeypatch.setenv("COLUMNS", "120")
+    wide = run(command, "--help").stdout
+    assert max(map(len, narrow.splitlines())) <= 40
+    words = set(re.split(r"[\s-]+", wide))
+    assert set(re.split(r"[\s-]+", narrow)) <= words, "no word is broken, but at its hyphens"
 
 
 def test_every_setting_is_an_option_of_encode() -> None:
@@ -159,6 +173,7 @@ def test_every_setting_is_an_option_of_encode() -> None:
     options = {parameter.name for parameter in cli.encode.params}
     assert settings <= options
     others = {"source", "output", "preset", "device", "resume", "force", "report", "as_json", "quiet", "fps", "log_dir"}
+    others |= {"dry_run"}
     assert options - settings == others
 
 
@@ -251,6 +266,85 @@ def test_results_on_stdout_and_progress_on_stderr(frames_dir: Path, tmp_path: Pa
     assert "encoding, " in result.stderr
     assert "parameters" in result.stderr
     assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("preset", ["grid", "hnerv", "fast"])
+@pytest.mark.parametrize("clip", ["off", "on"])
+def test_a_dry_run_tells_what_an_encode_takes_and_writes_nothing(
+    preset: str, clip: str, frames_dir: Path, tmp_path: Path, tiny_clip: TinyClip
+) -> None:
+    words = ["--preset", preset, "--clip", clip, "--clip-model", tiny_clip.model, "--device", "cpu"]
+    words += ["--clip-pretrained", tiny_clip.pretrained, "--segment", "3"]
+    words += [] if preset == "fast" else ["--epochs", "100000", "--size", "20k"]
+    result = run("encode", frames_dir, "-o", tmp_path / "v.nerv", *words, "--dry-run", "--json")
+    told = json.loads(result.stdout)
+    assert told.keys() == {"seconds", "left", "bytes", "memory"}
+    assert told["seconds"] >= told["left"] > (0 if preset == "fast" else 60)
+    assert told["memory"] > 50e6, "torch alone takes more"
+    if preset != "fast":
+        assert told["bytes"] == 20_000
+    assert list(tmp_path.iterdir()) == []
+    shown = run("encode", frames_dir, *words, "--dry-run", "--quiet")
+    assert shown.stdout == ""
+
+
+def test_an_encode_begins_with_what_it_expects(frames_dir: Path, tmp_path: Path) -> None:
+    dry = run("encode", frames_dir, "--preset", "fast", "--clip", "off", "--dry-run")
+    line = r"about \d+:\d\d to go, [\d,]+ (bytes|kB), \d+\.\d\d GB of memory"
+    assert re.fullmatch(line + "\n", dry.stdout)
+    said = run("encode", frames_dir, "-o", tmp_path / "v.nerv", "--preset", "fast", "--clip", "off").stderr
+    assert re.search(f"^expected: {line}$", said, re.MULTILINE)
+
+
+def test_the_size_that_a_dry_run_expects_is_near(frames_dir: Path, tmp_path: Path) -> None:
+    words = ("encode", frames_dir, "--preset", "fast", "--clip", "off", "--json")
+    expected = json.loads(run(*words, "--dry-run").stdout)["bytes"]
+    assert expected == pytest.approx(json.loads(run(*words, "-o", tmp_path / "v.nerv").stdout)["bytes"], rel=0.3)
+
+
+def test_long_phases_are_told_where_there_is_no_terminal(
+    frames_dir: Path, encoded: Encoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_clip: TinyClip
+) -> None:
+    monkeypatch.setattr(codec.bars, "PLAIN_SECONDS", -1.0)
+    clip = ("--clip", "on", "--clip-model", tiny_clip.model, "--clip-pretrained", tiny_clip.pretrained)
+    monkeypatch.setenv("NVCODEC_CACHE", str(tmp_path / "cache"))
+    said = run("encode", frames_dir, "-o", tmp_path / "v.nerv", *SMALL, *clip).stderr
+    for line in ("reading the source:  6 frames", "loading CLIP", "CLIP features:  100%  6 of 6", "encoding:  100%",
+                 "decoding and measuring:  100%  6 of 6"):  # fmt: skip
+        assert f"\n{line}" in said
+    assert "decoding:  100%  12 of 12" in run("decode", encoded.path, "-o", tmp_path / "v.mp4").stderr
+    assert "verifying:  100%  12 of 12" in run("verify", encoded.path).stderr
+    assert run("verify", encoded.path, "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize(("at", "reason"), [("0.5", "trained as a decoder will see it"), ("1", "rounded now")])
+def test_why_the_quality_falls_is_said_once(frames_dir: Path, tmp_path: Path, at: str, reason: str) -> None:
+    words = ("--preset", "grid", "--epochs", 4, "--fc-dim", 6, "--clip", "off", "--device", "cpu", "--qat-at", at)
+    said = run("encode", frames_dir, "-o", tmp_path / "v.nerv", *words).stderr
+    assert said.count(reason) == said.count("the quality shown falls") == 1
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_no_word_is_broken_on_a_terminal(
+    encoded: Encoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setattr(
+        codec.console, "fitted", lambda text, stream, taken=0: codec.console.broken(text, columns, taken)
+    )
+    monkeypatch.chdir(encoded.path.parent)
+    runs = [
+        run("info", "clip.nerv").output,
+        run("verify", "clip.nerv").output,
+        run("encode", "frames", "-o", tmp_path / "v.nerv", *SMALL, "--grid", "30x60", "--quiet").stderr,
+        run("encode", "frames", "--preset", "fast", "--clip", "off", "--dry-run").output,
+        run("encode", "frames", "-o", "v.mp4", code=1).stderr,
+    ]
+    for shown in runs:
+        lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "\n").splitlines()
+        assert lines
+        assert max(map(len, lines)) <= columns
 
 
 def test_quiet_leaves_warnings(frames_dir: Path, tmp_path: Path) -> None:
@@ -404,6 +498,8 @@ def test_an_interrupted_encode_leaves_a_checkpoint_and_resumes(
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout == ""
+    if code == 130:
+        assert ended.stderr.endswith("interrupted: give the same command with --resume to go on from here\n")
     assert not output.exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["v.nerv.ckpt"]
     assert {"job.json", "training_0.safetensors"} <= {p.name for p in (tmp_path / "v.nerv.ckpt").iterdir()}

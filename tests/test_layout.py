@@ -13,7 +13,7 @@ from codec.kinds import KINDS
 from tests.layers import DRAWN, ROOT, drawing, imports, modules, wing
 
 OURS = ("nvcodec", "cli", "benchmarks", "codec", "bitstream", "tests")
-COMMANDS = {"codec.base.__main__"}  # command lines that stand in a wing
+COMMANDS = {"codec.base.__main__", "codec.help"}  # command lines that stand in a wing
 MAY_IMPORT = {
     "bitstream": {"bitstream"},
     "codec": {"codec", "bitstream"},

@@ -39,6 +39,11 @@ def directory(output: Path) -> Path:
     return path
 
 
+def is_resumable(output: Path) -> bool:
+    """Whether an encode of that output was interrupted and left what it had done. Raises OutputError."""
+    return directory(output).is_dir()
+
+
 class Job:
     """One interrupted or running encode: a context that leaves its directory behind only if there is work in it.
 

@@ -1,7 +1,8 @@
-"""TensorBoard logs of an encode: scalars and pictures of patches."""
+"""TensorBoard logs of an encode: its settings, scalars, pictures of patches, and what became of every frame."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,6 +40,23 @@ class Log:
         if self._writer is not None:
             for name, value in scores.items():
                 self._writer.add_scalar(f"{prefix}{name}", value, step)
+
+    def settings(self, spelled: dict[str, Any]) -> None:
+        """Settings by group, as a table."""
+        if self._writer is not None:
+            rows = [
+                f"| {group} | {name} | {value} |"
+                for group, values in spelled.items()
+                for name, value in (values.items() if isinstance(values, dict) else [("", values)])
+            ]
+            self._writer.add_text("settings", "\n".join(["| group | setting | value |", "| --- | --- | --- |", *rows]))
+
+    def frames(self, start: int, psnr: NDArray[np.float64], sizes: Sequence[int] | None) -> None:
+        """PSNR in dB of the frames from `start` on as they are decoded, and their bytes where each has its own."""
+        for number, value in enumerate(psnr, start):
+            self.scalars({"frame_psnr": float(value)}, "", number)
+        for number, size in enumerate(sizes or (), start):
+            self.scalars({"frame_bytes": size}, "", number)
 
     def picture(
         self, decoded: NDArray[np.uint8], source: NDArray[np.uint8], grid: tuple[int, int], prefix: str, step: int

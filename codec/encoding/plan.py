@@ -80,7 +80,7 @@ def plan(
     """
     model = settings.model
     embed = model.embed or _grids(geometry, _grid_bytes(settings, geometry, clip_dim, size), settings.rate)
-    spec = _plan(embed, settings, geometry, clip_dim, size)
+    spec = _within_clip_budget(_plan(embed, settings, geometry, clip_dim, size), settings, geometry, size)
     spec.check(geometry)
     if model.fc_hw and model.fc_hw != spec.first_map(geometry):
         (h, w), (fit_h, fit_w), tile = spec.fc_hw, spec.first_map(geometry), spec.tile(geometry)
@@ -158,15 +158,25 @@ def _plan(
     return _as_wide_as(spec, low)
 
 
+def _within_clip_budget(spec: DualHeadSpec, settings: Settings, geometry: Geometry, size: float | None) -> DualHeadSpec:
+    """With a CLIP head as narrow as its share of the file takes, if not narrower than one channel."""
+    while spec.clip_rank > 1:
+        total = size or expected_bytes(spec, geometry, settings.rate)
+        if expected_bytes(spec, geometry, settings.rate, Part.CLIP) <= settings.rate.clip_budget * total:
+            break
+        spec = replace(spec, clip_rank=spec.clip_rank // 2)
+    return spec
+
+
 def _values(spec: DualHeadSpec, geometry: Geometry) -> int:
     return sum(p.numel() for p in blueprint(spec, geometry).parameters())
 
 
-def expected_bytes(spec: DualHeadSpec, geometry: Geometry, rate: RateSettings) -> float:
-    """Bytes that a segment of this network is expected to be coded in."""
+def expected_bytes(spec: DualHeadSpec, geometry: Geometry, rate: RateSettings, part: Part | None = None) -> float:
+    """Bytes that a segment of this network, or a part of it, is expected to be coded in."""
     bits = bits_per_value(rate, type(spec.embed))
     parameters = blueprint(spec, geometry).named_parameters()
-    return sum(p.numel() * bits[part_of(n)] for n, p in parameters) / 8
+    return sum(p.numel() * bits[part_of(n)] for n, p in parameters if part in (None, part_of(n))) / 8
 
 
 def fitting_strides(height: int, width: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 
+from codec.encoding.estimate import Estimate, Forecast, Whole
 from codec.encoding.logs import Log
 from codec.network.interface import Network
 from codec.quality import compare, cosine, split_mean
@@ -18,7 +19,7 @@ class Progress(Protocol):
     """What is told of an encode while it runs."""
 
     def phase(self, name: str) -> None:
-        """Another phase begins: scan, teacher, train, code or check."""
+        """Another phase begins: scan, load, teacher, train, code or check."""
 
     def source(self, described: str) -> None:
         """What the frames are read from, once it has been scanned."""
@@ -26,8 +27,17 @@ class Progress(Protocol):
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:
         """Training of a network for `frames` frames from frame `start` of `total` begins."""
 
-    def training(self, status: Status) -> None:
-        """About once a second while training."""
+    def expected(self, estimate: Estimate) -> None:
+        """What the encode takes: of each segment, after its first steps."""
+
+    def training(self, status: Status, left: float | None) -> None:
+        """About once a second while training. left: seconds of the whole encode, None where they cannot be told yet."""
+
+    def counted(self, done: int, total: int | None) -> None:
+        """So many frames of a phase without training are done; total: None where it is not known."""
+
+    def note(self, message: str) -> None:
+        """Something that explains what is seen from now on."""
 
     def evaluated(self, epoch: int, scores: dict[str, float]) -> None:
         """Every eval_freq epochs."""
@@ -45,7 +55,16 @@ class Silent:
     def segment(self, start: int, total: int, frames: int, parameters: int) -> None:
         pass
 
-    def training(self, status: Status) -> None:
+    def expected(self, estimate: Estimate) -> None:
+        pass
+
+    def training(self, status: Status, left: float | None) -> None:
+        pass
+
+    def counted(self, done: int, total: int | None) -> None:
+        pass
+
+    def note(self, message: str) -> None:
         pass
 
     def evaluated(self, epoch: int, scores: dict[str, float]) -> None:
@@ -55,10 +74,13 @@ class Silent:
 class Watching:
     """Passes on what is told of one segment's encoding, and evaluates its snapshots."""
 
-    def __init__(self, task: SegmentTask, total: int, number: int, progress: Progress, log: Log) -> None:
-        """total: frames of the file; number: of the segment."""
-        self._task, self._total, self._progress, self._log = task, total, progress, log
+    def __init__(
+        self, task: SegmentTask, whole: Whole, number: int, progress: Progress, log: Log, prepared: float = 0.0
+    ) -> None:
+        """number: of the segment; prepared: seconds that it took so far."""
+        self._task, self._total, self._progress, self._log = task, whole.frames, progress, log
         self._prefix = f"segment_{number}/" if number else ""
+        self._forecast, self._told = Forecast(task, whole, prepared), False
 
     def phase(self, name: str) -> None:
         self._progress.phase(name)
@@ -66,9 +88,20 @@ class Watching:
     def begin(self, parameters: int) -> None:
         self._progress.segment(self._task.start, self._total, self._task.geometry.frames, parameters)
 
+    def note(self, message: str) -> None:
+        self._progress.note(message)
+
+    def counted(self, done: int, total: int) -> None:
+        self._progress.counted(done, total)
+
     def status(self, status: Status) -> None:
-        self._progress.training(status)
-        self._log.scalars({"batch_psnr": status.psnr, "estimated_bits": status.bits}, self._prefix, status.epoch)
+        estimate = self._forecast.of(status)
+        if estimate is not None and not self._told:
+            self._told = True
+            self._progress.expected(estimate)
+        self._progress.training(status, None if estimate is None else estimate.left)
+        shown = {"batch_psnr": status.psnr, "estimated_bits": status.bits, **status.scalars}
+        self._log.scalars(shown, self._prefix, status.step)
 
     @torch.no_grad()
     def evaluate(self, epoch: int, model: Network) -> None:

@@ -98,7 +98,7 @@ def encode_segment(
             raise EncodeError(f"the segment at frame {task.start} does not decode to what was coded")
         network = load_network(task.spec, task.geometry, back, device, pick_dtype(device))
     with clock("measure"):
-        measured = _measured(task, network, device, clock)
+        measured = _measured(task, network, device, clock, watcher)
     if (
         task.features is not None
         and measured.clip_sim is not None
@@ -107,7 +107,8 @@ def encode_segment(
         warn(
             f"the features of the segment at frame {task.start} are of little use: clip_sim "
             f"{measured.clip_sim.mean():.3f}, where one constant vector has {best_constant(task.features):.3f}; "
-            "give them more bits or training, or leave them out with --clip off"
+            f"they may take {task.settings.rate.clip_budget:.0%} of the file: give them more of it (--clip-budget), "
+            "a larger file or more training, or leave them out (--clip off)"
         )
     clock.seconds["measure"] -= clock.seconds["decode"] + clock.seconds.get("decode_features", 0.0)
     return SegmentResult(
@@ -123,7 +124,7 @@ def encode_segment(
 
 
 @torch.inference_mode()
-def _measured(task: SegmentTask, network: Network, device: torch.device, clock: Clock) -> Measured:
+def _measured(task: SegmentTask, network: Network, device: torch.device, clock: Clock, watcher: Watcher) -> Measured:
     """Every frame as a decoder gives it, against its source."""
     numbers = torch.arange(task.geometry.frames, device=device).split(frames_at_once(task.spec, task.geometry))
 
@@ -132,6 +133,7 @@ def _measured(task: SegmentTask, network: Network, device: torch.device, clock: 
             with clock("decode"):
                 batch = network.frames(t).cpu().numpy()
             yield batch
+            watcher.counted(int(t[-1]) + 1, task.geometry.frames)
 
     measured = compare(decoded(), iter(task.frames), device)
     if task.features is None:

@@ -106,7 +106,12 @@ class CLIPManager:
         self._key = [open_clip.get_model_config(self._name), preprocess, self.identity.digest or pretrained]
 
     def features(
-        self, frames: NDArray[np.uint8], grid: Grid, content_digest: str | None = None, key_extra: str = ""
+        self,
+        frames: NDArray[np.uint8],
+        grid: Grid,
+        content_digest: str | None = None,
+        key_extra: str = "",
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> NDArray[np.float32]:
         """Features of all patches. frames: uint8 [T, H, W, 3] -> float32 [T, R*C, D] of unit length.
 
@@ -114,6 +119,7 @@ class CLIPManager:
         Features are kept on disk by the content of the frames, model, weights and grid.
         content_digest: a digest that stands for the frames as they are here (cropped, resized); computed if not given.
         key_extra: tells these frames from others of the same digest: a segment's range, if the digest is the clip's.
+        progress: is called with (done, total) frames as they are computed.
         """
         digest = content_digest or hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
         key = json.dumps([CACHE_VERSION, *self._key, digest, key_extra, frames.shape, grid])
@@ -121,7 +127,7 @@ class CLIPManager:
         shape = (len(frames), grid[0] * grid[1], self.identity.dim)
         features = self._cached(name, shape)
         if features is None:
-            features = self._compute(frames, grid)
+            features = self._compute(frames, grid, progress)
             self._store(name, features)
         return features
 
@@ -142,7 +148,12 @@ class CLIPManager:
         feature: NDArray[np.float32] = self._compute(picture[None], (1, 1))[0, 0]
         return feature
 
-    def _compute(self, frames: NDArray[np.uint8], grid: Grid) -> NDArray[np.float32]:
+    def _compute(
+        self,
+        frames: NDArray[np.uint8],
+        grid: Grid,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> NDArray[np.float32]:
         cells = grid[0] * grid[1]
         step = max(1, self._batch_size // cells)  # frames whose patches are held at a time
         features = np.empty((len(frames), cells, self.identity.dim), np.float32)
@@ -151,6 +162,7 @@ class CLIPManager:
             with _plain_float32(self._device):
                 parts = [_unit(self._net.encode_image(x.to(self._device))) for x in images.split(self._batch_size)]
             features[start : start + step] = np.concatenate(parts).reshape(-1, *features.shape[1:])
+            progress(min(start + step, len(frames)), len(frames))
         if not np.isfinite(features).all():
             raise TeacherError(f"{self._name} gives features that are not finite: the checkpoint is damaged")
         return features

@@ -9,6 +9,7 @@ Steps either follow the bits of the settings, or are searched so that the coded 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from codec.settings import RateSettings
 
 GAIN_OCTAVES = (-40.0, 10.0)  # between which the common gain of all steps is searched
 GAIN_HALVINGS = 14
+COARSEST = 4  # octaves that steps of CLIP weights grow by, at most, so that these keep to their share
 SHORTFALL = 0.97  # of the size asked for, at least, unless the finest steps take less; at most all of it
 
 Gradients = Callable[[], Iterable[Mapping[str, Tensor]]]  # of the loss, batch by batch
@@ -68,30 +70,43 @@ class EffectiveParameters:
 
     def start_quantizing(self, gradients: Gradients) -> None:
         """Choose the steps: by the bits of the settings, or so that a size is met. gradients: asked for if it is."""
-        if self.target_bytes is None:
-            self.quantizer = Quantizer(self.masked(), self.rate)
-        else:
+        if self.target_bytes is not None:
             self.sensitivity = sensitivities(gradients())
-            self.quantizer = self._fitting(self.target_bytes)
+        self.quantizer = self._chosen()
 
     def integers(self) -> tuple[QuantizedTensor, ...]:
         """What a file holds. Quantizing has started; training since may have moved the size away from its target."""
         assert self.quantizer is not None
         tensors = self.quantizer.quantize(self.masked())
-        if self.target_bytes is not None and not SHORTFALL <= self._coded(tensors) / self.target_bytes <= 1:
-            self.quantizer = self._fitting(self.target_bytes)
+        missed = self.target_bytes is not None and not SHORTFALL <= self._coded(tensors) / self.target_bytes <= 1
+        if missed or _clip_share(tensors) > self.rate.clip_budget:
+            self.quantizer = self._chosen()
             tensors = self.quantizer.quantize(self.masked())
         return tensors
 
-    def _fitting(self, size: float) -> Quantizer:
-        """The finest steps with which the segment of now is coded in `size` bytes, or the coarsest there are."""
+    def _chosen(self) -> Quantizer:
+        """The steps for the weights of now: those of CLIP weights as much coarser as their share of the bits takes."""
         parameters = self.masked()
+        for octaves in range(COARSEST + 1):
+            found = self._steps(parameters, octaves)
+            if _clip_share(found.quantize(parameters)) <= self.rate.clip_budget:
+                break
+        return found
+
+    def _steps(self, parameters: dict[str, Tensor], octaves: int) -> Quantizer:
+        """By the settings, or the finest with which the segment is coded in the size asked for, or else the coarsest.
+
+        octaves: that the steps of CLIP weights are coarser by.
+        """
+        if self.target_bytes is None or self.sensitivity is None:
+            return Quantizer(parameters, replace(self.rate, clip_bits=max(1.0, self.rate.clip_bits - octaves)))
+        sensitivity = {n: s / 4**octaves if part_of(n) is Part.CLIP else s for n, s in self.sensitivity.items()}
         low, high = GAIN_OCTAVES
         for _ in range(GAIN_HALVINGS):
             middle = (low + high) / 2
-            tensors = Quantizer(parameters, self.rate, self.sensitivity, 2**middle).quantize(parameters)
-            low, high = (middle, high) if self._coded(tensors) > size else (low, middle)
-        return Quantizer(parameters, self.rate, self.sensitivity, 2**high)
+            tensors = Quantizer(parameters, self.rate, sensitivity, 2**middle).quantize(parameters)
+            low, high = (middle, high) if self._coded(tensors) > self.target_bytes else (low, middle)
+        return Quantizer(parameters, self.rate, sensitivity, 2**high)
 
     def _coded(self, tensors: tuple[QuantizedTensor, ...]) -> int:
         """Bytes."""
@@ -102,3 +117,10 @@ class EffectiveParameters:
         parameters = self.masked()
         quantizer = self.quantizer or Quantizer(parameters, self.rate)
         return sum(tensor.bits() for tensor in quantizer.quantize(parameters))
+
+
+def _clip_share(tensors: tuple[QuantizedTensor, ...]) -> float:
+    """Share of the bits that are CLIP weights."""
+    bits = [(tensor.part, tensor.bits()) for tensor in tensors]
+    clip = sum(size for part, size in bits if part is Part.CLIP)
+    return clip / max(sum(size for _, size in bits), 1.0)

@@ -36,6 +36,12 @@ from codec.training.tiles import Tiles
 CHECKPOINT_SECONDS = 60.0
 FRAMES_A_STEP = 2  # where no batch size is given
 STATUS_SECONDS = 1.0
+TIMED_STEPS = 3  # after the first, before it is told how long the rest will take
+QUANTIZED = (
+    "from now on the network is trained as a decoder will see it, with rounded weights: the quality shown falls at "
+    "first, and recovers"
+)
+ROUNDED = "the weights are rounded now, as a decoder will see them: the quality shown falls"
 HEAD_START = 0.1  # times the usual initial weights of the CLIP head's output, so that its bias decides at first
 SENSITIVITY_TILES = 16  # that the cost of quantization errors is measured on
 
@@ -92,6 +98,8 @@ class Trainer:
         self.step = 0
         self.elapsed = 0.0  # seconds of training so far
         self._last: tuple[Tensor, Tensor, Tensor | None] | None = None  # cells, target and mask of the last step
+        self._loss: Tensor | None = None  # of the last step
+        self._since: tuple[int, float] | None = None  # step and `elapsed` from which on steps are timed
         self._compiled: StepFunction | None = self._compile(warn) if settings.train.compile else None
 
     def _tile_features(self, features: np.ndarray) -> Tensor:
@@ -185,7 +193,7 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self._last = (cells, target, mask)
+        self._last, self._loss = (cells, target, mask), loss.detach()
 
     def _warm(self) -> bool:
         """Whether the CLIP term counts yet; a training shorter than its warm-up learns features in its second half."""
@@ -260,11 +268,16 @@ class Trainer:
         """Train to the end. See `encode_frames`."""
         train, state = self.settings.train, self.task.state
         saved = reported = clock = time.perf_counter()
+        quantized = self.parameters.quantizer is not None
         with deferred_interrupts() as interrupted:
             while self.progress() < 1:
                 self.train_step()
                 now = time.perf_counter()
                 self.elapsed += now - clock
+                self._since = self._since or (self.step, self.elapsed)
+                if not quantized and self.parameters.quantizer is not None:
+                    quantized = True
+                    watcher.note(QUANTIZED)
                 if now - reported > STATUS_SECONDS:
                     watcher.status(self._status())
                     reported = now
@@ -281,6 +294,8 @@ class Trainer:
         if self.settings.rate.prune:
             self._prune()
         self._quantize()
+        if not quantized:
+            watcher.note(ROUNDED)
         watcher.status(self._status())
         segment = Segment(self.task.start, self.task.geometry.frames, self.parameters.integers())
         frames = self.step / self.steps_per_epoch * len(self.train_tiles) / self.tiles.per_frame
@@ -294,9 +309,24 @@ class Trainer:
             mse = float(error.mean() if mask is None else error[mask.expand_as(error)].mean())
             psnr = 10 * float(np.log10(255**2 / max(mse, 1e-9)))
         fraction = min(self.progress(), 1.0)
-        left = self.elapsed / max(fraction, 1e-6) * (1 - fraction)
-        epochs = None if self.settings.train.minutes is not None else self.settings.train.epochs
-        return Status(self.epoch, epochs, fraction, psnr, self.parameters.bits(), left)
+        train = self.settings.train
+        epochs = None if train.minutes is not None else train.epochs
+        scalars = {} if self._loss is None else {"loss": float(self._loss)}
+        for optimizer in self.optimizers:
+            scalars[f"lr_{type(optimizer).__name__.lower()}"] = optimizer.param_groups[0]["lr"]
+        return Status(self.epoch, epochs, fraction, psnr, self.parameters.bits(), self._seconds(), self.step, scalars)
+
+    def _seconds(self) -> float | None:
+        """That the whole training takes; the first step, which sets things up, tells nothing of the others."""
+        if (minutes := self.settings.train.minutes) is not None:
+            return 60 * minutes
+        left = self.settings.train.epochs * self.steps_per_epoch - self.step
+        if left <= 0:
+            return self.elapsed
+        if self._since is None or self.step - self._since[0] < TIMED_STEPS:
+            return None
+        pace = (self.elapsed - self._since[1]) / (self.step - self._since[0])
+        return self.elapsed + pace * left
 
     @torch.no_grad()
     def snapshot(self) -> DualHeadHNeRV:

@@ -46,14 +46,16 @@ class Coded:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a training is, for a progress bar."""
+    """How far the encoding of a segment is."""
 
     epoch: int
     epochs: int | None  # None: trained for a time
     fraction: float  # of this training, 0 to 1
     psnr: float  # dB, of the last batch
     bits: float  # estimated, of this segment
-    seconds_left: float
+    seconds: float | None  # that all of it takes, as far as can be told; None while too little has been timed
+    step: int = 0  # of training, or frames encoded
+    scalars: dict[str, float] = field(default_factory=dict)  # what else a log shows
 
 
 class Watcher(Protocol):
@@ -71,6 +73,12 @@ class Watcher(Protocol):
     def evaluate(self, epoch: int, model: Network) -> None:
         """Every eval_freq epochs: the network as a decoder would see it now."""
 
+    def note(self, message: str) -> None:
+        """Something that explains what is seen from now on."""
+
+    def counted(self, done: int, total: int) -> None:
+        """So many frames of a phase without status are done."""
+
 
 class Unwatched:
     """A watcher that takes no notice."""
@@ -85,4 +93,10 @@ class Unwatched:
         pass
 
     def evaluate(self, epoch: int, model: Network) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        pass
+
+    def counted(self, done: int, total: int) -> None:
         pass

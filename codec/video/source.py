@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -40,12 +40,17 @@ class SourceInfo(Presentation):
 
 
 def scan(
-    path: str | Path, crop: Size | None = None, resize: Size | int | None = None, fps: Fraction | None = None
+    path: str | Path,
+    crop: Size | None = None,
+    resize: Size | int | None = None,
+    fps: Fraction | None = None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> SourceInfo:
     """The facts of a source, from one pass over all of its frames that holds only one at a time.
 
     path: a video file or a directory of images. crop, resize: as in `frames`; both or none of `scan` and `frames`.
-    fps: frame rate of a directory of images, 25 unless given. Raises VideoError.
+    fps: frame rate of a directory of images, 25 unless given. progress: is called with the number of frames so far.
+    Raises VideoError.
     """
     source = _open(path, fps)
     digest = hashlib.blake2b(digest_size=16)
@@ -58,6 +63,7 @@ def scan(
             digest.update(f"{height}x{width} ".encode())
         digest.update(frame.tobytes())
         count += 1
+        progress(count)
     if not count:
         raise VideoError(f"{path} has no frames")
     shown = source.presentation()

@@ -43,6 +43,8 @@ NEAR, AIM = 0.96, 0.98  # of the size asked for: near enough, and what is aimed 
 CLOSE = 0.05  # dB over the PSNR asked for, likewise
 RESOLUTION = 0.05  # quality indices
 TRIES = 10
+LIKELY_TRIES = 4  # that a target takes
+TIMED_FRAMES = 5  # before it is told how long the rest will take
 TRIAL = 2  # times the largest distance of anchors: frames on which distances are compared
 LOG_BYTES_PER_DB = 0.19  # at which sizes at different PSNR are compared; measured around 30 dB
 LEAST_ERROR = 1e-4  # so that a perfect frame has a PSNR
@@ -111,20 +113,28 @@ class _Run:
         self.planes, self.flows, self.cuts = planes, Flows(planes), scene_cuts(planes)
         self.anchors: tuple[int, ...] = task.settings.model.anchor
         self.started = time.perf_counter()
+        self.encoded = 0  # frames, in all tries
+        self.planned = 0  # likewise, as far as can be told
+        self.tries = 0
 
     def best(self, quality: float) -> Try:
         """The segment at a quality, with whichever distance of anchors takes the fewest bytes for its PSNR.
 
         The distances are compared at the first quality asked for, on as many frames as show what each is worth.
         """
-        if len(self.anchors) > 1:
-            part = min(len(self.task.frames), TRIAL * max(self.anchors) + 1)
+        frames, rate = len(self.task.frames), self.task.settings.rate
+        part = min(frames, TRIAL * max(self.anchors) + 1)
+        self.tries += 1
+        further = max(LIKELY_TRIES - self.tries, 0) if self.task.target_bytes or rate.psnr is not None else 0
+        trial = len(self.anchors) * part if len(self.anchors) > 1 else 0
+        self.planned = self.encoded + trial + (frames if not trial or part < frames else 0) + further * frames
+        if trial:
             tries = [self._encode(quality, anchor, part) for anchor in self.anchors]
             best = min(tries, key=lambda t: math.log(self._expected(t)) - LOG_BYTES_PER_DB * t.psnr)
             self.anchors = (best.anchor,)
-            if part == len(self.task.frames):
+            if part == frames:
                 return best
-        return self._encode(quality, self.anchors[0], len(self.task.frames))
+        return self._encode(quality, self.anchors[0], frames)
 
     def _expected(self, part: Try) -> float:
         """Bytes of the whole segment by those of its first frames; the nearer the anchors, the more key frames."""
@@ -164,24 +174,30 @@ class _Run:
             for number in item.references:
                 if not uses[number]:
                     kept.pop(number, None)
-            self.watcher.status(self._status(list(done.values()), count))
+            self.encoded += 1
+            self.watcher.status(self._status(Try(quality, anchor, list(done.values()), {}, b"")))
         frames, levels = [done[item.number] for item in items], {item.number: item.level for item in items}
-        return Try(quality, anchor, frames, levels, self._head(pooled))
+        return Try(quality, anchor, frames, levels, self._head(pooled, sum(len(e.coded.record) for e in frames)))
 
-    def _head(self, pooled: dict[int, Tensor]) -> bytes:
-        """Weights of a CLIP head for pooled trunk features of frames, coded; none where there are none."""
+    def _head(self, pooled: dict[int, Tensor], beside: int) -> bytes:
+        """Weights of a CLIP head for pooled trunk features of frames, coded; none where there are none.
+
+        beside: bytes of all else.
+        """
         task = self.task
         if task.features is None or not pooled:
             return b""
         inputs = torch.cat([pooled[number] for number in sorted(pooled)])
         rank, seed = task.settings.model.clip_rank, task.settings.train.seed
-        return fit_head(inputs.clone(), torch.from_numpy(task.features), rank, task.settings.rate, seed)
+        share = task.settings.rate.clip_budget
+        budget = beside * share / (1 - share) if share < 1 else math.inf
+        return fit_head(inputs.clone(), torch.from_numpy(task.features), rank, task.settings.rate, seed, budget)
 
-    def _status(self, done: list[Encoded], count: int) -> Status:
-        part = len(done) / count
-        seconds = time.perf_counter() - self.started
-        bits = sum(8.0 * len(e.coded.record) for e in done)
-        return Status(0, None, part, mean_psnr(done), bits, seconds / part * (1 - part))
+    def _status(self, done: Try) -> Status:
+        part = self.encoded / self.planned
+        timed = self.encoded >= min(TIMED_FRAMES, self.planned)
+        seconds = (time.perf_counter() - self.started) / part if timed else None
+        return Status(0, None, part, done.psnr, 8 * self._expected(done), seconds, self.encoded)
 
 
 def _as_they_can(
@@ -226,6 +242,7 @@ def _details(best: Try) -> dict[str, Any]:
     return {
         "quality": best.quality,
         "anchor": best.anchor,
+        "bytes_per_frame": [len(c.record) for c in sorted((e.coded for e in best.frames), key=lambda c: c.number)],
         "bytes_by_part": {part: round(size) for part, size in parts.items()},
         "levels": [
             {"level": n, "frames": v["frames"], "bytes": v["bytes"], "mse": round(v["error"] / v["frames"], 3)}

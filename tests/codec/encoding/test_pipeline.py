@@ -57,7 +57,7 @@ class Spy(Silent):
         if start == self.interrupt_at:
             raise KeyboardInterrupt
 
-    def training(self, status: Status) -> None:
+    def training(self, status: Status, left: float | None) -> None:
         assert 0 <= status.fraction <= 1
 
     def evaluated(self, epoch: int, scores: dict[str, float]) -> None:
@@ -144,7 +144,7 @@ def test_progress_and_evaluations(tmp_path: Path, source: Path, tiny_clip: TinyC
     chosen = settings(segment=5, eval_freq=1, split=(1, 1, 2), clip="on", clip_model=tiny_clip.model,
                       clip_pretrained=tiny_clip.pretrained)  # fmt: skip
     encode(source, tmp_path / "v.nerv", chosen, progress=spy, device="cpu")
-    assert spy.phases == ["scan", "teacher", *["teacher", "train", "code", "check"] * 2]
+    assert spy.phases == ["scan", "load", *["teacher", "train", "code", "check"] * 2]
     assert spy.segments == [(0, 7, 5), (5, 7, 2)]
     assert [set(s) for s in spy.scores] == [{"train_psnr", "val_psnr", "train_clip_sim", "val_clip_sim"}] * 4
 
@@ -157,8 +157,24 @@ def test_tensorboard_logs(tmp_path: Path, source: Path) -> None:
     events = EventAccumulator(str(tmp_path / "logs")).Reload()
     tags = events.Tags()
     assert {"train_psnr", "batch_psnr", "estimated_bits", "segment_1/train_psnr"} <= set(tags["scalars"])
+    assert {"loss", "lr_muon", "lr_adam"} <= set(tags["scalars"])
+    assert [e.step for e in events.Scalars("frame_psnr")] == list(range(7))
+    table = events.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "| train | epochs | 3 |" in table
     assert {"patches", "segment_1/patches"} <= set(tags["images"])
     assert [e.step for e in events.Scalars("train_psnr")] == [1, 2]
+
+
+def test_tensorboard_logs_of_predicted_frames(tmp_path: Path, source: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    chosen = PRESETS["fast"].override(clip="off", segment=5)
+    report = encode(source, tmp_path / "v.nerv", chosen, log_dir=tmp_path / "logs", device="cpu")
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert {"batch_psnr", "estimated_bits"} <= set(events.Tags()["scalars"])
+    assert [e.value for e in events.Scalars("frame_psnr")] == pytest.approx(report["psnr_per_frame"], abs=1e-3)
+    sizes = [e.value for e in events.Scalars("frame_bytes")]
+    assert (len(sizes), sizes[0] > sizes[1], sum(sizes) < report["bytes"]) == (7, True, True)
 
 
 # Any size, any count
@@ -315,6 +331,34 @@ def test_the_clip_term_brings_features_nearer(tmp_path: Path, source: Path, tiny
         32,
         16,
     )
+
+
+@pytest.mark.parametrize("preset", ["fast", "grid"])
+@pytest.mark.parametrize("budget", [0.05, 0.4])
+def test_features_keep_to_their_share_of_the_file(
+    tmp_path: Path, tiny_clip: TinyClip, preset: str, budget: float
+) -> None:
+    source = write_images(tmp_path / "frames", moving_frames(6, 90, 120))
+    changes: dict[str, Any] = {"clip": "on", "clip_model": tiny_clip.model, "clip_pretrained": tiny_clip.pretrained}
+    changes |= {"clip_budget": budget} | ({"epochs": 4, "fc_dim": 24} if preset == "grid" else {"quality": 60})
+    warnings: list[str] = []
+    report = encode(source, tmp_path / "v.nerv", PRESETS[preset].override(**changes), warn=warnings.append)
+    parts = report["bytes_by_part"]
+    assert 0 < parts["clip_head" if preset == "grid" else "weights"] <= budget * report["bytes"]
+    assert not any("--clip-budget: ask" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("preset", ["fast", "grid"])
+def test_a_share_that_is_too_small_for_features_is_said(
+    tmp_path: Path, source: Path, tiny_clip: TinyClip, preset: str
+) -> None:
+    changes: dict[str, Any] = {"clip": "on", "clip_model": tiny_clip.model, "clip_pretrained": tiny_clip.pretrained}
+    changes |= {"epochs": 2, "fc_dim": 8} if preset == "grid" else {"quality": 20}
+    warnings: list[str] = []
+    chosen = PRESETS[preset].override(clip_budget=0.001, **changes)
+    encode(source, tmp_path / "v.nerv", chosen, warn=warnings.append, device="cpu")
+    assert any("are of little use" in warning and "(--clip-budget)" in warning for warning in warnings)
+    assert any("of --clip-budget: ask for a larger file" in warning for warning in warnings)
 
 
 # Nothing lost

@@ -15,7 +15,8 @@ def run_of(frames: int, anchors: tuple[int, ...]) -> Any:
     """What the choice looks at of a run, with stand-ins for its encodes: key frames of 1000 bytes."""
     run: Any = object.__new__(_Run)
     settings = PRESETS["fast"].override(anchor=anchors, keyint=96)
-    run.task = SimpleNamespace(frames=[None] * frames, settings=settings)
+    run.task = SimpleNamespace(frames=[None] * frames, settings=settings, target_bytes=None)
+    run.encoded = run.planned = run.tries = 0
     run.cuts, run.anchors = (), anchors
     return run
 

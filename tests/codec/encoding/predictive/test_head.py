@@ -1,5 +1,7 @@
 """The CLIP head of a segment: it learns what trunk features tell, and is never worse than their mean."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -37,6 +39,22 @@ def test_a_head_is_never_worse_than_the_mean(frames: int, bits: float) -> None:
     for pooled in (torch.zeros(frames, 8, 12), torch.randn(frames, 8, 12, generator=generator) * 100):
         weights = fit_head(pooled, features, 4, RateSettings(clip_bits=bits), 1)
         assert nearness(pooled, features, weights) >= mean - 0.002
+
+
+def test_a_head_keeps_to_its_budget() -> None:
+    generator = torch.Generator().manual_seed(4)
+    pooled = torch.randn(40, 8, 12, generator=generator)
+    features = F.normalize(pooled @ torch.randn(12, 64, generator=generator) + 2, dim=-1)
+    sizes, near = [], []
+    for budget in (math.inf, 230, 190, 1):
+        weights = fit_head(pooled, features, 4, RateSettings(), 1, budget)
+        sizes.append(len(weights))
+        near.append(nearness(pooled, features, weights))
+    assert sizes[0] > 230 >= sizes[1] > 190 >= sizes[2] > sizes[3] > 1, "a constant is the least that there is"
+    assert near == sorted(near, reverse=True)
+    mean = float((F.normalize(features.mean((0, 1)), dim=0) * features).sum(-1).mean())
+    assert near[2] > mean + 0.01
+    assert near[3] == pytest.approx(mean, abs=0.002)
 
 
 def test_the_callers_randomness_is_left_alone() -> None:
