@@ -23,7 +23,7 @@ from codec.atomic import atomic_output, check_outputs
 from codec.decoding.reader import operations_over
 from codec.encoding.header import LIMITS, overhead, plan_header, segment_length
 from codec.encoding.job import Job, directory
-from codec.encoding.logs import Log
+from codec.encoding.logs import Log, check_log
 from codec.encoding.plan import SIZE_REACHED, is_asked_for, target_bytes
 from codec.encoding.progress import Progress, Silent, Watching
 from codec.encoding.report import measured_together, quality_of, report_of
@@ -63,6 +63,7 @@ def encode(
     written = [path for path in (output, report) if path is not None]
     read: list[str | Path] = [*video.files(source), teacher.clip_model, teacher.clip_pretrained]
     check_outputs([(path, None) for path in written], read, force)
+    check_log(log_dir)
     directory(output)  # has a name, or the work of hours could not be kept
     result = _encode(source, output, settings, pick_device(device), force, resume, log_dir, fps, progress, warn)
     if report is not None:
