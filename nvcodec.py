@@ -1,13 +1,20 @@
-"""The program: `nvcodec`, or `python -m nvcodec`. What a command line needs of its process, then the command line.
+"""The program, `nvcodec` or `python -m nvcodec`, and what `from nvcodec import ...` offers: the names of codec.
 
-This comes before anything else is imported, so that an interrupt ends the program with 130 and no traceback from its
-first moment on, and so that closed or full standard streams are errors like any other.
+The program is what a command line needs of its process, then the command line. It comes before anything else is
+imported, so that an interrupt ends it with 130 and no traceback from its first moment on, and so that closed or full
+standard streams are errors like any other. Installed, this is the package that holds all the others (setup.py).
 """
 
 import os
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codec import PRESETS, NervDataset, NervReader, decode, encode, register_imageio
+
+__all__ = ["PRESETS", "NervDataset", "NervReader", "decode", "encode", "main", "register_imageio"]
 
 
 def main() -> None:
@@ -51,6 +58,14 @@ def _open_standard_streams() -> None:
 def _give_up_stdout() -> None:
     """What is left in the buffer must go somewhere, or closing standard output at the end fails again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    import codec
+
+    return getattr(codec, name)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,19 @@ class Kind:
 
 
 KINDS = (
-    Kind(Architecture, DualHeadSpec, ModelSettings, "codec.network.dual_head", "codec.encoding.dual_head"),
     Kind(
-        Predictive, PredictiveSpec, PredictiveSettings, "codec.decoding.predictive", "codec.encoding.predictive.coder"
+        Architecture,
+        DualHeadSpec,
+        ModelSettings,
+        network=f"{__package__}.network.dual_head",
+        coder=f"{__package__}.encoding.dual_head",
+    ),
+    Kind(
+        Predictive,
+        PredictiveSpec,
+        PredictiveSettings,
+        network=f"{__package__}.decoding.predictive",
+        coder=f"{__package__}.encoding.predictive.coder",
     ),
 )
 

@@ -18,12 +18,12 @@ MAY_IMPORT = {
     "bitstream": {"bitstream"},
     "codec": {"codec", "bitstream"},
     "cli": {"codec", "bitstream"},
-    "nvcodec": {"cli"},
+    "nvcodec": {"cli", "codec"},
     "benchmarks": {"benchmarks", "cli", "codec", "bitstream"},
 }
 
 # Wings of codec/ from the ground up: a module imports its own wing and those that are named for it.
-GROUND = {"errors", "versions", "atomic", "quality", "patches", "specs", "kinds", "settings"}
+GROUND = {"errors", "versions", "extras", "atomic", "quality", "patches", "specs", "kinds", "settings"}
 WINGS = {
     "video": GROUND,
     "features": GROUND,
@@ -141,13 +141,14 @@ def test_decoding_loads_neither_training_side_nor_teacher() -> None:
         ("codec.kinds", {"torch"}),
         ("bitstream", {"torch", "codec"}),
         ("cli", {"torch", "av", "PIL", "rich"}),
+        ("nvcodec", {"cli", "codec", "bitstream"}),
     ],
 )
 def test_what_is_not_needed_is_not_loaded(module: str, unneeded: set[str]) -> None:
     assert loaded_by(module) & unneeded == set()
 
 
-@pytest.mark.parametrize("name", ["bitstream", "codec", "codec.video", "codec.features"])
+@pytest.mark.parametrize("name", ["bitstream", "codec", "codec.video", "codec.features", "nvcodec"])
 def test_all_is_what_a_package_offers(name: str) -> None:
     package = importlib.import_module(name)
     assert len(package.__all__) == len(set(package.__all__))

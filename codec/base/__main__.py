@@ -22,15 +22,15 @@ def main() -> None:
     """Make a base: the weights that predictive files start from.
 
     \b
-    python -m codec.base train DATA --out run --minutes 120        prepares DATA, trains; again: goes on
-    python -m codec.base export run/state.safetensors --out base-1.safetensors
-    python -m codec.base card base-1.safetensors > base-1.md
+    train DATA --out run --minutes 120        prepares DATA, trains; again: goes on
+    export run/state.safetensors --out base-1.safetensors
+    card base-1.safetensors > base-1.md
 
     A second training learns from references that the first base coded, with the product's own motion:
 
     \b
-    python -m codec.base prepare DATA --out own --coder base-1.safetensors
-    python -m codec.base train DATA --out run2 --start base-1.safetensors --crops own --crops run/crops
+    prepare DATA --out own --coder base-1.safetensors
+    train DATA --out run2 --start base-1.safetensors --crops own --crops run/crops
 
     DATA is a folder with clips/, photos/ and CORPUS.md, whose tables have the columns name, licence and attribution.
     What is not listed there, or is under a share-alike licence, is not trained on. Three clips (soccer_juggle, vscode,
@@ -182,4 +182,4 @@ def card(base: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m codec.base")
+    main(prog_name=f"python -m {__package__}")

@@ -96,7 +96,7 @@ def open_crops(folder: Path) -> Crops:
         key, predicted = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("key", "predicted"))
         quality, spread = (np.load(folder / f"{n}.npy") for n in ("quality", "spread"))
     except (OSError, ValueError) as error:
-        raise BaseError(f"{folder} does not hold prepared crops ({error}): python -m codec.base prepare") from error
+        raise BaseError(f"{folder} does not hold prepared crops ({error}): python -m {__package__} prepare") from error
     size = key.shape[-1]
     fits = key.shape[1:] == (3, size, size) and predicted.shape[1:] == (9, size, size)
     if not fits or not len(predicted) == len(quality) == len(spread) or not len(key) or not len(predicted):

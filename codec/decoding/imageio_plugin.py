@@ -42,7 +42,7 @@ class NervPlugin(PluginV3):
     def __init__(self, request: Request, device: str = "auto") -> None:
         super().__init__(request)
         if request.mode.io_mode == IOMode.write:
-            raise InitializationError("nvcodec encodes with `nvcodec encode` or codec.encode, not through imageio")
+            raise InitializationError("nvcodec encodes with `nvcodec encode` or nvcodec.encode, not through imageio")
         try:
             self._reader = NervReader(request.get_file().read(), device)
         except NotANervFile as error:
@@ -57,7 +57,7 @@ class NervPlugin(PluginV3):
         return (frame for batch in self._reader.frames() for frame in batch)
 
     def write(self, ndimage: Any) -> bytes | None:
-        raise NotImplementedError("nvcodec encodes with `nvcodec encode` or codec.encode, not through imageio")
+        raise NotImplementedError("nvcodec encodes with `nvcodec encode` or nvcodec.encode, not through imageio")
 
     def properties(self, index: Index = ...) -> ImageProperties:
         """Shape and type of what `read` gives, without decoding."""

@@ -11,6 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec import patches
+from codec.errors import OutputError
+from codec.extras import missing
+
+
+def check_log(directory: str | Path | None) -> None:
+    """Raises OutputError where a log is asked for that cannot be written: before any work is done."""
+    if directory is not None and (lack := missing("tensorboard")) is not None:
+        raise OutputError(f"no log to {directory}: {lack}, or leave out --log-dir")
 
 
 class Log:

@@ -29,7 +29,7 @@ from codec.decoding.reader import operations_over
 from codec.encoding.estimate import Estimate, Whole
 from codec.encoding.header import LIMITS, overhead, plan_header, segment_length
 from codec.encoding.job import Job, directory
-from codec.encoding.logs import Log
+from codec.encoding.logs import Log, check_log
 from codec.encoding.plan import SIZE_REACHED, is_asked_for, target_bytes
 from codec.encoding.progress import Progress, Silent, Watching
 from codec.encoding.report import measured_together, quality_of, report_of
@@ -73,6 +73,7 @@ def encode(
     check_outputs([(path, None) for path in written], read, force)
     if output.suffix.lower() != SUFFIX and not force:
         raise OutputError(f"{output} does not end in {SUFFIX}: name it {output.name}{SUFFIX}, or insist with --force")
+    check_log(log_dir)
     directory(output)  # has a name, or the work of hours could not be kept
     result = _encode(source, output, settings, pick_device(device), force, resume, log_dir, fps, progress, warn)
     if report is not None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bitstream.header import Teacher
 from codec.errors import TeacherError
+from codec.extras import missing
 from codec.features.index import Featured, Progress, Warn, unit_vectors
 from codec.features.teacher import CLIPManager
 
@@ -93,6 +94,8 @@ def teacher_of(
                 f"{name} and {other} have different teachers, {_words(wanted)} and {_words(teacher)}: "
                 "no score compares the two; search one at a time"
             )
+    if (lack := missing("open_clip")) is not None:
+        raise TeacherError(f"a query needs the teacher of {name}, {_words(wanted)}: {lack}")
     if wanted.digest and pretrained is None:
         raise TeacherError(
             f"the features of {name} are those of {_words(wanted)}, a checkpoint file: "

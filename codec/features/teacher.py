@@ -1,7 +1,7 @@
 """The teacher: a CLIP image tower that gives the target feature of every patch (Radford et al., 2021).
 
-open_clip, which brings torchvision, is imported by the functions that need it: this module costs nothing to import,
-and nothing that decodes imports it.
+open_clip, which brings torchvision, is an extra, and imported by the functions that need it: this module costs nothing
+to import, and nothing that decodes imports it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor
 from bitstream.header import Teacher
 from codec.atomic import atomic_output
 from codec.errors import OutputError, TeacherError
+from codec.extras import missing
 from codec.features.cache import cache_directory
 from codec.patches import Grid, patch_size, split
 
@@ -88,6 +89,8 @@ class CLIPManager:
         batch_size: int = 64,
         warn: Warn = warnings.warn,
     ) -> None:
+        if (lack := missing("open_clip")) is not None:
+            raise TeacherError(f"no CLIP teacher {model} / {pretrained or '(no weights)'}: {lack}")
         self._device = torch.device(device)
         self._batch_size = batch_size
         self._warn = warn
@@ -231,8 +234,10 @@ def _load(model: str, pretrained: str, device: torch.device, warn: Warn) -> tupl
     try:
         with _quiet():
             import open_clip
-    except ImportError as error:
-        raise _Unavailable(f"open_clip cannot be imported: {_first_line(error)}") from error
+    except (ImportError, OSError, RuntimeError) as error:  # as of a torchvision that was built for another torch
+        raise _Unavailable(
+            f"open_clip cannot be imported, perhaps as torchvision does not match torch: {_first_line(error)}"
+        ) from error
     name = _register(Path(model)) if model.endswith(".json") else model.replace("/", "-")
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:

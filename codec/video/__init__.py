@@ -38,24 +38,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PIPE_FORMATS": "codec.video.sink",
-    "Presentation": "codec.video.timing",
-    "SourceInfo": "codec.video.source",
-    "WORST_CRF": "codec.video.sink",
-    "color_of": "codec.video.color",
-    "contents_of": "codec.video.sink",
-    "files": "codec.video.source",
-    "frames": "codec.video.source",
-    "read": "codec.video.source",
-    "rgb_converter": "codec.video.color",
-    "scan": "codec.video.source",
-    "segments": "codec.video.source",
-    "write": "codec.video.sink",
-    "write_stream": "codec.video.sink",
+    "PIPE_FORMATS": ".sink",
+    "Presentation": ".timing",
+    "SourceInfo": ".source",
+    "WORST_CRF": ".sink",
+    "color_of": ".color",
+    "contents_of": ".sink",
+    "files": ".source",
+    "frames": ".source",
+    "read": ".source",
+    "rgb_converter": ".color",
+    "scan": ".source",
+    "segments": ".source",
+    "write": ".sink",
+    "write_stream": ".sink",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'codec.video' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name], __name__), name)
