@@ -167,7 +167,9 @@ def render(folder: Path, tables: tuple[Path, ...], references: tuple[str, ...]) 
 @click.option("--clip-model", default=DEFAULT_MODEL, show_default=True, help="The teacher, as of nvcodec encode.")
 @click.option("--clip-pretrained", default=DEFAULT_PRETRAINED, show_default=True, help="Its weights, by name or path.")
 @click.option("--frames", default=96, show_default=True, type=click.IntRange(min=2), help="Of each clip, the first.")
-@click.option("--dim", "dims", multiple=True, type=click.IntRange(min=1), help="Measure features of this width too.")
+@click.option(
+    "--dim", "dims", multiple=True, type=click.IntRange(min=1), help="Measure them turned into so many values too."
+)
 @click.option("--quality", default=QUALITY, show_default=True, type=click.FloatRange(0, 63), help="Of the clip.")
 def features(
     clips: tuple[Path, ...],

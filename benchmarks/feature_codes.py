@@ -152,7 +152,7 @@ def codebooks(sample: Sample) -> Iterator[Point]:
                 restored = _restored(book) + middle
                 errors = np.square(restored).sum(1) - 2 * piece @ restored.T  # less the square of the piece
                 codes = _staying(errors.reshape(frames, patches, words), stay)
-                tensors += [book, QuantizedTensor(Part.CLIP, _recency(codes, words)[None], np.zeros(1, np.uint8))]
+                tensors += [book, QuantizedTensor(Part.CLIP, recency(codes, words)[None], np.zeros(1, np.uint8))]
                 shown.append(restored[codes.ravel()])
             settings = f"parts={parts} words={words} level={level:.3g} stay={stay:g}"
             yield sample.point("product quantization", settings, tensors, np.concatenate(shown, axis=1))
@@ -213,7 +213,7 @@ def _basis(
         # A decoder's inputs are not centred: what that adds to the coefficients is a vector of its own.
         offset = _quantized(sample.pooled.mean((0, 1))[None] @ _restored(mapped), level / count**0.5)
         inputs = sample.pooled.reshape(count, -1).astype(np.float64)
-        begun = begun + np.asarray((inputs @ _restored(mapped) - _restored(offset)) @ vectors, np.float64)
+        begun = begun + (inputs @ _restored(mapped) - _restored(offset)) @ vectors
         tensors += [mapped, offset]
     return tensors, vectors, begun
 
@@ -232,7 +232,7 @@ def _over_time(values: Floats, level: float, hold: float) -> tuple[list[Quantize
     changes = np.diff(turned)
     if changes.size and np.abs(changes).max() <= MAX_VALUE:
         ways.append([QuantizedTensor(Part.CLIP, part, steps) for part in (turned[..., 0], changes)])
-    return min(ways, key=lambda way: sum(t.bits() for t in way)), integers * float(step(steps)[0])
+    return min(ways, key=lambda way: sum(t.bits() for t in way)), integers.astype(np.float64) * step(steps)[0]
 
 
 def _directions(spread: Floats) -> Floats:
@@ -273,7 +273,7 @@ def _staying(errors: Floats, stay: float) -> Integers:
     return codes
 
 
-def _recency(codes: Integers, words: int) -> NDArray[np.int16]:
+def recency(codes: Integers, words: int) -> NDArray[np.int16]:
     """Codes [T, patches] as how many other words a patch had since it last had this one: 0, 1, -1, 2, -2, ..."""
     often = np.argsort(-np.bincount(codes.ravel(), minlength=words), kind="stable").tolist()
     out = np.empty(codes.shape[::-1], np.int16)
