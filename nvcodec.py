@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from codec import PRESETS, NervDataset, NervReader, decode, encode, register_imageio
 
-__all__ = ["PRESETS", "NervDataset", "NervReader", "decode", "encode", "main", "register_imageio"]
+__all__ = ["PRESETS", "NervDataset", "NervReader", "decode", "encode", "estimate", "main", "register_imageio"]
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import click
 from rich.console import Console
 
+from benchmarks import features as features_run
 from benchmarks import others, report
 from benchmarks import rd as rd_run
 from benchmarks import table as readme_table
@@ -16,6 +17,8 @@ from benchmarks.machine import ROOT
 from benchmarks.ours import DEFAULT_BPP, DEFAULT_QUALITIES, PREFIX, Ours
 from benchmarks.process import CommandError
 from codec.errors import CodecError
+from codec.features.teacher import DEFAULT_MODEL, DEFAULT_PRETRAINED, CLIPManager
+from codec.settings import QUALITY
 
 T = TypeVar("T")
 
@@ -156,6 +159,35 @@ def render(folder: Path, tables: tuple[Path, ...], references: tuple[str, ...]) 
         raise click.ClickException(f"{folder} holds no results: there is no rows.jsonl in it")
     _keep(tables, folder)
     _report(folder, references)
+
+
+@main.command()
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="For table and plot.")
+@click.option("--clip-model", default=DEFAULT_MODEL, show_default=True, help="The teacher, as of nvcodec encode.")
+@click.option("--clip-pretrained", default=DEFAULT_PRETRAINED, show_default=True, help="Its weights, by name or path.")
+@click.option("--frames", default=96, show_default=True, type=click.IntRange(min=2), help="Of each clip, the first.")
+@click.option(
+    "--dim", "dims", multiple=True, type=click.IntRange(min=1), help="Measure them turned into so many values too."
+)
+@click.option("--quality", default=QUALITY, show_default=True, type=click.FloatRange(0, 63), help="Of the clip.")
+def features(
+    clips: tuple[Path, ...],
+    out: Path,
+    clip_model: str,
+    clip_pretrained: str,
+    frames: int,
+    dims: tuple[int, ...],
+    quality: float,
+) -> None:
+    """Measure ways to hold the CLIP features of CLIPS: their bytes against clip_sim."""
+    try:
+        teacher = CLIPManager(clip_model, clip_pretrained)
+        if any(dim <= teacher.identity.dim for dim in dims):
+            raise click.UsageError(f"--dim is for more values than the teacher's own {teacher.identity.dim}")
+        features_run.run(clips, teacher, out, frames, dims, quality, Console(stderr=True))
+    except CodecError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.ours import PREFIX
@@ -142,6 +143,32 @@ def decode_speed(by_clip: dict[str, dict[str, Curve]], codecs: Sequence[str], st
         axes.set_xlim(1, max(fps for fps, _ in bars) * 2.5)
         axes.set_xlabel("decoding, frames a second (median, log scale)")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        return _save(figure, stem)
+
+
+def features(curves: dict[tuple[str, int], dict[str, list[tuple[float, float]]]], stem: Path) -> Path:
+    """A panel for each (clip, values of a feature): percent of the clip's bytes against clip_sim, by method."""
+    clips, dims = (list(dict.fromkeys(key[place] for key in curves)) for place in (0, 1))
+    methods = list(dict.fromkeys(method for panel in curves.values() for method in panel))
+    cycle = [*_OTHERS, "#E69F00", "#0072B2"]
+    with plt.rc_context(_STYLE):
+        size = (3.4 * len(clips), 3.2 * len(dims))
+        figure, grid = plt.subplots(len(dims), len(clips), figsize=size, sharex=True, squeeze=False)
+        for (clip, dim), panel in curves.items():
+            axes = grid[dims.index(dim), clips.index(clip)]
+            axes.set_title(f"{clip}, {dim} values", fontsize=10)
+            axes.set_xscale("log")
+            axes.axvline(5, color="#bbbbbb", linewidth=1)
+            for method, points in panel.items():
+                colour = cycle[methods.index(method) % len(cycle)]
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=2.5, linewidth=1.3, color=colour)
+            _log_ticks(axes.xaxis)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("clip_sim")
+        figure.supxlabel("features, % of the clip's bytes (log scale; line: 5 %)", fontsize=11)
+        figure.tight_layout()
+        handles = [Line2D([], [], color=cycle[i % len(cycle)], label=method) for i, method in enumerate(methods)]
+        figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
         return _save(figure, stem)
 
 

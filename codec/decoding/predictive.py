@@ -101,8 +101,12 @@ class PredictiveDecoder:
         """Frame numbers int64 [B] -> float32 [B, patches, D], of unit length. ValueError where it has none."""
         if self._head is None:
             raise ValueError("this segment holds no features")
-        pooled = [shown.pooled for shown in self._decoded(t.tolist()) if shown.pooled is not None]
-        return self._head(torch.stack(pooled))
+        return self._head(self.pooled(t))
+
+    @torch.inference_mode()
+    def pooled(self, t: Tensor) -> Tensor:
+        """What the CLIP head sees of frames int64 [B]: float32 [B, patches, C]; without a head there is nothing."""
+        return torch.stack([shown.pooled for shown in self._decoded(t.tolist()) if shown.pooled is not None])
 
     def _decoded(self, numbers: Sequence[int]) -> list[Shown]:
         """The frames asked for, with whatever of their chains is not at hand decoded first."""

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,13 +137,7 @@ class CLIPManager:
 
     def text(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """Features of texts, to be compared with those of patches. n strings -> float32 [n, D] of unit length."""
-        import open_clip
-
-        try:
-            with _quiet():
-                tokens = open_clip.get_tokenizer(self._name)(list(queries)).to(self._device)
-        except Exception as error:  # some models take a tokenizer from the hub
-            raise TeacherError(f"the tokenizer of {self._name} cannot be had: {_first_line(error)}") from error
+        tokens = self._tokenizer(list(queries)).to(self._device)
         with _plain_float32(self._device):
             return _unit(self._net.encode_text(tokens))
 
@@ -150,6 +145,17 @@ class CLIPManager:
         """The feature of one picture, squashed to the model's input: uint8 [H, W, 3] -> float32 [D] of unit length."""
         feature: NDArray[np.float32] = self._compute(picture[None], (1, 1))[0, 0]
         return feature
+
+    @cached_property
+    def _tokenizer(self) -> Callable[[list[str]], Tensor]:
+        """Loaded at the first text, which takes as long as a search of hours."""
+        import open_clip
+
+        try:
+            with _quiet():
+                return open_clip.get_tokenizer(self._name)
+        except Exception as error:  # some models take a tokenizer from the hub
+            raise TeacherError(f"the tokenizer of {self._name} cannot be had: {_first_line(error)}") from error
 
     def _compute(
         self,

@@ -1,6 +1,7 @@
 """Decoding to files, pipes and features: what is asked for, all of it or nothing."""
 
 import io
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,9 @@ from codec.decoding.reader import NervReader
 from codec.errors import CodecError, OutputError
 from codec.network.dual_head import DualHeadHNeRV
 from tests.samples import Encoded, full_disk
+from tests.tiny_clip import EMBED_DIM
+
+README = Path(__file__).resolve().parents[3] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,15 @@ def test_features_with_coordinates_and_teacher(
         np.testing.assert_array_equal(found["coords"], reader.coords()[2:9])
         assert found["frames"].tolist() == list(range(2, 9))
         assert str(found["teacher"]) == "tiny tiny.safetensors"
+
+
+def test_features_are_as_the_readme_says(encoded: Encoded, tmp_path: Path) -> None:
+    decode(encoded.path, features=tmp_path / "f.npz", frames=(2, 9), device="cpu")
+    sizes = {"n": 7, "patches": 8, "D": EMBED_DIM, "3": 3}
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (float32|int64|str) \|", README.read_text(), re.MULTILINE)
+    told = {name: (tuple(sizes[s] for s in shape.split(", ") if s != "-"), dtype) for name, shape, dtype in rows}
+    with np.load(tmp_path / "f.npz", allow_pickle=False) as found:
+        assert told == {name: (a.shape, str(a.dtype) if a.dtype.kind != "U" else "str") for name, a in found.items()}
 
 
 def test_features_of_one_patch(encoded: Encoded, tmp_path: Path) -> None:

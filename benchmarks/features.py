@@ -1,0 +1,128 @@
+"""Rate of CLIP features against clip_sim: each way of `feature_codes` on clips, as a table and a plot.
+
+The rate is a share of the clip itself: of the bytes that `fast` takes for the same frames, without any features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from benchmarks import plots
+from benchmarks.feature_codes import METHODS, Point, Sample, front, widened
+from benchmarks.machine import commit
+from bitstream import FrameSegment
+from codec import video
+from codec.decoding.predictive import load
+from codec.encoding.predictive.coder import plan
+from codec.encoding.segment import encode_segment
+from codec.features.teacher import CLIPManager
+from codec.settings import PRESETS
+from codec.specs import Geometry
+from codec.training.task import SegmentTask
+
+GRID = (2, 4)
+LARGEST = 0.25  # share of the clip's bytes past which no point is kept
+SHARES = (0.01, 0.02, 0.05)  # that are summed up
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """One kept point."""
+
+    clip: str
+    frames: int
+    teacher: str
+    dim: int  # of a feature
+    clip_bytes: int  # of the frames at that quality, without features
+    quality: float
+    method: str
+    settings: str
+    bytes: int
+    clip_sim: float
+    commit: str
+
+    @property
+    def share(self) -> float:
+        return self.bytes / self.clip_bytes
+
+
+def run(
+    sources: Sequence[Path],
+    teacher: CLIPManager,
+    out: Path,
+    frames: int,
+    dims: Sequence[int],
+    quality: float,
+    console: Console,
+) -> list[FeatureRow]:
+    """Measure the first `frames` frames of sources; write features.tsv and plots/features.* under `out`.
+
+    dims: further widths of a feature, above the teacher's (`feature_codes.widened`).
+    """
+    rows: list[FeatureRow] = []
+    label = f"{teacher.identity.model} {teacher.identity.pretrained}"
+    for source in sources:
+        name = source.stem
+        pictures = np.stack(list(islice(video.frames(source), frames)))
+        features = teacher.features(pictures, GRID)
+        console.print(f"{name}: encoding {len(pictures)} frames", highlight=False)
+        size, pooled = encoded(pictures, features, quality)
+        for dim in (features.shape[-1], *dims):
+            sample = Sample(widened(features.astype(np.float64), dim), pooled)
+            for method in METHODS:
+                points = front(p for p in method(sample) if p.bytes <= LARGEST * size)
+                facts = (name, len(pictures), label, dim, size, quality)
+                rows += [FeatureRow(*facts, *_values(p), commit()) for p in points]
+                console.print(f"{name}, {dim} values: {_summary(points, size)}", highlight=False, soft_wrap=True)
+    out.mkdir(parents=True, exist_ok=True)
+    _write(rows, out / "features.tsv")
+    curves: dict[tuple[str, int], dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        curve = curves.setdefault((row.clip, row.dim), {}).setdefault(row.method, [])
+        curve.append((100 * row.share, row.clip_sim))
+    plots.features(curves, out / "plots" / "features")
+    return rows
+
+
+def encoded(
+    frames: NDArray[np.uint8], features: NDArray[np.float32], quality: float
+) -> tuple[int, NDArray[np.float32]]:
+    """Bytes of the frames as a segment of `fast`, its head left out, and what a head sees: float32 [T, patches, C]."""
+    settings = PRESETS["fast"].override(quality=quality)
+    count, height, width, _ = frames.shape
+    geometry = Geometry(count, height, width, GRID)
+    spec = plan(settings, geometry, features.shape[-1], None, lambda message: None)
+    task = SegmentTask(0, geometry, spec, frames, features, settings)
+    payload = encode_segment(task).payload
+    segment = FrameSegment.of(payload, "the coded segment")
+    decoder = load(spec, geometry, segment, torch.device("cpu"), torch.float32)
+    pooled = torch.cat([decoder.pooled(t) for t in torch.arange(count).split(8)])
+    return len(payload) - len(segment.weights), pooled.numpy()
+
+
+def _values(point: Point) -> tuple[str, str, int, float]:
+    return point.method, point.settings, point.bytes, round(point.clip_sim, 5)
+
+
+def _summary(points: Sequence[Point], size: int) -> str:
+    """The best of one method within each of SHARES."""
+    words = []
+    for share in SHARES:
+        fitting = [p.clip_sim for p in points if p.bytes <= share * size]
+        words.append(f"{max(fitting):.4f}" if fitting else "-")
+    name = points[0].method if points else "nothing"
+    return f"{name}: {', '.join(words)} within {', '.join(f'{100 * s:g}' for s in SHARES)} % of {size:,} bytes"
+
+
+def _write(rows: Sequence[FeatureRow], path: Path) -> None:
+    names = [field.name for field in fields(FeatureRow)]
+    lines = ["\t".join(names), *("\t".join(map(str, asdict(row).values())) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
