@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codec import PRESETS, NervDataset, NervReader, decode, encode, register_imageio
+    from codec import PRESETS, NervDataset, NervReader, decode, encode, estimate, register_imageio
 
 __all__ = ["PRESETS", "NervDataset", "NervReader", "decode", "encode", "estimate", "main", "register_imageio"]
 
