@@ -84,10 +84,10 @@ def test_shell(workplace: Path) -> None:
         ran.append(words[1])
     assert set(ran) == {"encode", "decode", "search", "label", "info", "verify"}
     assert len(ran) >= 11
-    written = {"out.mp4", "still", "corner.mkv", "v.npz", "hits.png", "timeline.png", "v.json"}
+    written = {"out.mp4", "still.png", "corner.mkv", "v.npz", "hits.png", "timeline.png", "v.json"}
     assert written <= {path.name for path in workplace.iterdir()}
     assert json.loads(Path("v.json").read_text())["frames"] == SCENES * LENGTH
-    assert len(list(Path("still").iterdir())) == 1
+    assert Image.open("still.png").size == FRAME[::-1]
 
 
 def test_python(workplace: Path) -> None:
