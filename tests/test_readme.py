@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
+from PIL import Image
 
 from codec.settings import PRESETS, ModelSettings
 from tests.samples import write_video
