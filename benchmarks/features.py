@@ -68,7 +68,7 @@ def run(
     dims: further widths of a feature, above the teacher's (`feature_codes.widened`).
     """
     rows: list[FeatureRow] = []
-    label = f"{teacher.identity.model} {teacher.identity.pretrained}"
+    label, at = f"{teacher.identity.model} {teacher.identity.pretrained}", commit()
     for source in sources:
         name = source.stem
         pictures = np.stack(list(islice(video.frames(source), frames)))
@@ -80,16 +80,21 @@ def run(
             for method in METHODS:
                 points = front(p for p in method(sample) if p.bytes <= LARGEST * size)
                 facts = (name, len(pictures), label, dim, size, quality)
-                rows += [FeatureRow(*facts, *_values(p), commit()) for p in points]
+                rows += [FeatureRow(*facts, *_values(p), at) for p in points]
                 console.print(f"{name}, {dim} values: {_summary(points, size)}", highlight=False, soft_wrap=True)
     out.mkdir(parents=True, exist_ok=True)
     _write(rows, out / "features.tsv")
+    draw(rows, out / "plots" / "features")
+    return rows
+
+
+def draw(rows: Sequence[FeatureRow], stem: Path) -> Path:
+    """The plot of rows; returns the SVG."""
     curves: dict[tuple[str, int], dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
         curve = curves.setdefault((row.clip, row.dim), {}).setdefault(row.method, [])
         curve.append((100 * row.share, row.clip_sim))
-    plots.features(curves, out / "plots" / "features")
-    return rows
+    return plots.features(curves, stem)
 
 
 def encoded(

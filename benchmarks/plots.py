@@ -162,7 +162,7 @@ def features(curves: dict[tuple[str, int], dict[str, list[tuple[float, float]]]]
             for method, points in panel.items():
                 colour = cycle[methods.index(method) % len(cycle)]
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=2.5, linewidth=1.3, color=colour)
-            _log_ticks(axes.xaxis)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         for axes in grid[:, 0]:
             axes.set_ylabel("clip_sim")
         figure.supxlabel("features, % of the clip's bytes (log scale; line: 5 %)", fontsize=11)

@@ -54,3 +54,7 @@ def main() -> None:
     first, *ms = [1000 * seconds for seconds in times]
     print(f"index made and searched: {first / 1000:.1f} s, with {torch.get_num_threads()} threads")
     print(f"then {len(ms)} searches: {min(ms):.0f} to {max(ms):.0f} ms, median {np.median(ms):.0f}")
+
+
+if __name__ == "__main__":
+    main()
