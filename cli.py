@@ -267,13 +267,14 @@ def encode(
         with nullcontext(Silent()) if quiet else Bars() as progress:
             options: dict[str, Any] = {"device": device, "fps": fps, "progress": progress, "warn": console.warn}
             if output is None or dry_run:
-                estimate = pipeline.estimate(source, settings, **options)
-                result = estimate.as_json()
+                result = pipeline.estimate(source, settings, **options).as_json()
+                text = console.foreseen(result, whole=True)
             else:
                 options |= {"resume": resume, "force": force, "report": report, "log_dir": log_dir}
                 result = pipeline.encode(source, output, settings, **options)
+                text = "" if quiet else console.encoded(result, output)
     if as_json or not quiet:
-        show(result, as_json, console.encoded(result, output) if output and not dry_run else console.foreseen(result))
+        show(result, as_json, text)
 
 
 READ_OPTIONS = (

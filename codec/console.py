@@ -52,11 +52,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def foreseen(estimate: dict[str, Any]) -> str:
-    """What an encode takes from now on; see `codec.encoding.estimate`."""
+def foreseen(estimate: dict[str, Any], whole: bool = False) -> str:
+    """What an encode takes from now on, or as a whole; see `codec.encoding.estimate`."""
+    time = clock(estimate["seconds"]) if whole else f"{clock(estimate['left'])} to go"
     size = estimate["bytes"]
     shown = f"{size:,.0f} bytes" if size < 10_000 else f"{size / 1e3:,.0f} kB"
-    return f"about {clock(estimate['left'])} to go, {shown}, {estimate['memory'] / 1e9:.2f} GB of memory"
+    return f"about {time}, {shown}, {estimate['memory'] / 1e9:.2f} GB of memory"
 
 
 def encoded(report: dict[str, Any], output: str) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from numbers import Rational
 from pathlib import Path
@@ -91,13 +91,13 @@ def estimate(
     progress: Progress = Silent(),
     warn: Warn = warnings.warn,
 ) -> Estimate:
-    """What `encode` with these arguments will take, from its first steps, which are timed; nothing is written.
+    """What `encode` with these arguments will take, from its first steps, which are timed; no output is written.
 
     Raises what `encode` raises.
     """
     _check_arguments(settings, fps)
-    told = _UntilExpected(progress)
-    prepared = _prepare(source, settings, pick_device(device), fps, told, warn, Clock())
+    watcher = _UntilExpected(progress)
+    prepared = _prepare(source, settings, pick_device(device), fps, watcher, warn, Clock())
     frames = next(video.segments(source, prepared.length, **prepared.cut))
     features, seconds = None, 0.0
     if prepared.teacher is not None:  # of a few frames; for what is timed the others may have the same
@@ -107,9 +107,10 @@ def estimate(
         features = np.resize(some, (len(frames), *some.shape[1:]))
     task = prepared.task(0, frames, features, None)
     try:
-        encode_segment(task, Watching(task, prepared.whole, 0, told, Log(None), seconds), warn)
+        encode_segment(task, Watching(task, prepared.whole, 0, watcher, Log(None), seconds), warn)
     except _Enough as enough:
-        return enough.estimate
+        told = enough.estimate
+        return replace(told, seconds=told.seconds + seconds, left=told.left + seconds)
     raise AssertionError("an encoder that never told how far it was")
 
 
