@@ -246,7 +246,7 @@ def _encode(
                 if (done := job.finished(number)) is not None:
                     results.append(SegmentResult.of(*done))
                     continue
-                features, began = None, time.perf_counter()
+                features, begun = None, time.perf_counter()
                 if prepared.teacher is not None:
                     progress.phase("teacher")
                     with clock("teacher"):
@@ -255,8 +255,8 @@ def _encode(
                             frames, header.grid, info.digest, place, progress=progress.counted
                         )
                 task = prepared.task(number, frames, features, job.training(number))
-                began = time.perf_counter() - began
-                watching = Watching(task, prepared.whole, number, progress, log, began)
+                seconds = time.perf_counter() - begun
+                watching = Watching(task, prepared.whole, number, progress, log, seconds)
                 result = encode_segment(task, watching, warn)
                 log.frames(task.start, result.measured.psnr, result.details.get("bytes_per_frame"))
                 job.finish(number, result.payload, result.facts())

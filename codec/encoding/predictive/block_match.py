@@ -119,9 +119,8 @@ class _Level:
         self.size = -(-rows // side), -(-columns // side)
         y, x = np.mgrid[:rows, :columns] // side
         self.square = (y * self.size[1] + x).ravel()  # of each block
+        self.halves = halves(*self.size)
         y, x = np.mgrid[: self.size[0], : self.size[1]]
-        board = ((y + x) % 2 == 0).ravel()
-        self.halves = board, ~board
         self.middle = np.minimum(y * side + side // 2, rows - 1), np.minimum(x * side + side // 2, columns - 1)
 
     def error(self, squares: Places, vectors: Vectors) -> NDArray[np.float32]:
@@ -145,7 +144,7 @@ class _Level:
         def attempt(option: Option) -> None:
             """Take what an option gives where that is better."""
             for half in self.halves:
-                around = _beside(field.reshape(2, rows, columns))
+                around = beside(field.reshape(2, rows, columns))
                 vectors = np.clip(option(field, around), -LARGEST_MOTION, LARGEST_MOTION)
                 now = best + self.change * _apart(field, around)
                 apart = self.change * _apart(vectors, around)
@@ -188,11 +187,18 @@ def _mean(own: Vectors, around: NDArray[np.int64]) -> Vectors:
     return np.rint(around.mean(0)).astype(np.int64)
 
 
-def _beside(field: Field) -> NDArray[np.int64]:
-    """The vectors above, below, left and right of each, edges repeated: [4, 2, cells]."""
-    p = np.pad(field, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    near = (p[:, :-2, 1:-1], p[:, 2:, 1:-1], p[:, 1:-1, :-2], p[:, 1:-1, 2:])
-    return np.stack([n.reshape(2, -1) for n in near])
+def halves(rows: int, columns: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The two colours of a checkerboard, each settled knowing the other: bool [rows x columns]."""
+    y, x = np.mgrid[:rows, :columns]
+    board = ((y + x) % 2 == 0).ravel()
+    return board, ~board
+
+
+def beside(grid: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What is above, below, left and right of each cell, edges repeated: [..., rows, columns] -> [4, ..., cells]."""
+    p = np.pad(grid, [(0, 0)] * (grid.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
+    near = (p[..., :-2, 1:-1], p[..., 2:, 1:-1], p[..., 1:-1, :-2], p[..., 1:-1, 2:])
+    return np.stack([n.reshape(*grid.shape[:-2], -1) for n in near])
 
 
 def _apart(vectors: Vectors, around: NDArray[np.int64]) -> NDArray[np.float32]:

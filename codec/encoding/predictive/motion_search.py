@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstream import MAX_VALUE, bit_costs
-from codec.encoding.predictive.block_match import Blocks, Levels, Shown, Worth, coded_error, in_blocks, match
+from codec.encoding.predictive.block_match import (
+    Blocks,
+    Levels,
+    Shown,
+    Worth,
+    beside,
+    coded_error,
+    halves,
+    in_blocks,
+    match,
+)
 from codec.encoding.predictive.flow import Field, Plane, straight, translations
 from codec.network.predictive.motion import UNITS, motion_size
 from codec.rate.motion import FURTHER_ROW, along, expect, motion_passes, motion_rows
@@ -123,11 +133,9 @@ def _sides(
         ]
     )
     chosen = costs.argmin(0)
-    board = (every // size[1] + every % size[1]) % 2 == 0
     for _ in range(SWEEPS):
-        for half in (board, ~board):
-            p = np.pad(chosen.reshape(size), 1, mode="edge")
-            around = np.stack([p[:-2, 1:-1], p[2:, 1:-1], p[1:-1, :-2], p[1:-1, 2:]]).reshape(4, -1)
+        for half in halves(*size):
+            around = beside(chosen.reshape(size))
             differing = (around[:, None] != np.arange(3)[:, None]).sum(0)  # [3, blocks]
             chosen[half] = (costs + settings.change * differing).argmin(0)[half]
     shares = np.array([[0.5, 1.0, 0.0], [0.5, 0.0, 1.0]], np.float32)[:, chosen]
