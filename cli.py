@@ -308,7 +308,7 @@ def read_options(command: T) -> T:
 @click.option(
     "--features",
     type=Parsed("FILE", filename),
-    help="Write CLIP features, coordinates and the teacher's name to this .npz.",
+    help="Write CLIP features, coordinates and the teacher's name to this .npz; alone, no frame is decoded for it.",
 )
 @click.option("--crf", type=click.IntRange(0, 51), metavar="N", help="Quality of .mp4 and .mkv: 0, lossless, to 51.")
 @click.option("--pipe-format", type=click.Choice(["rgb24", "y4m"]), help="What -o - writes; rgb24 if not given.")

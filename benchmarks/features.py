@@ -11,16 +11,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks import plots
 from benchmarks.feature_codes import METHODS, Point, Sample, front, widened
 from benchmarks.machine import commit
-from bitstream import FrameSegment
 from codec import video
-from codec.decoding.predictive import load
 from codec.encoding.predictive.coder import plan
 from codec.encoding.segment import encode_segment
 from codec.features.teacher import CLIPManager
@@ -74,9 +71,9 @@ def run(
         pictures = np.stack(list(islice(video.frames(source), frames)))
         features = teacher.features(pictures, GRID)
         console.print(f"{name}: encoding {len(pictures)} frames", highlight=False)
-        size, pooled = encoded(pictures, features, quality)
+        size = encoded_bytes(pictures, quality)
         for dim in (features.shape[-1], *dims):
-            sample = Sample(widened(features.astype(np.float64), dim), pooled)
+            sample = Sample(widened(features.astype(np.float64), dim))
             for method in METHODS:
                 points = front(p for p in method(sample) if p.bytes <= LARGEST * size)
                 facts = (name, len(pictures), label, dim, size, quality)
@@ -97,20 +94,13 @@ def draw(rows: Sequence[FeatureRow], stem: Path) -> Path:
     return plots.features(curves, stem)
 
 
-def encoded(
-    frames: NDArray[np.uint8], features: NDArray[np.float32], quality: float
-) -> tuple[int, NDArray[np.float32]]:
-    """Bytes of the frames as a segment of `fast`, its head left out, and what a head sees: float32 [T, patches, C]."""
+def encoded_bytes(frames: NDArray[np.uint8], quality: float) -> int:
+    """Bytes of frames uint8 [T, H, W, 3] as a segment of `fast`, without features."""
     settings = PRESETS["fast"].override(quality=quality)
     count, height, width, _ = frames.shape
     geometry = Geometry(count, height, width, GRID)
-    spec = plan(settings, geometry, features.shape[-1], None, lambda message: None)
-    task = SegmentTask(0, geometry, spec, frames, features, settings)
-    payload = encode_segment(task).payload
-    segment = FrameSegment.of(payload, "the coded segment")
-    decoder = load(spec, geometry, segment, torch.device("cpu"), torch.float32)
-    pooled = torch.cat([decoder.pooled(t) for t in torch.arange(count).split(8)])
-    return len(payload) - len(segment.weights), pooled.numpy()
+    spec = plan(settings, geometry, 0, None, lambda message: None)
+    return len(encode_segment(SegmentTask(0, geometry, spec, frames, None, settings)).payload)
 
 
 def _values(point: Point) -> tuple[str, str, int, float]:

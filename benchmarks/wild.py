@@ -20,7 +20,6 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from bitstream import (
@@ -33,6 +32,7 @@ from bitstream import (
     FrameSegment,
     Header,
     Nerv,
+    Part,
     Predictive,
     Quality,
     QuantizedTensor,
@@ -41,13 +41,12 @@ from bitstream import (
     fields,
     write,
     write_frames,
-    write_segment,
 )
 from bitstream.container import MAGIC, PREAMBLE
 from bitstream.header import HEADER, divides
 from codec.network.dual_head import blueprint
+from codec.network.predictive.features import write_features
 from codec.network.predictive.frames import empty_symbols
-from codec.network.predictive.head import ClipHead
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.network.predictive.symbols import CARRIED, MOTION, Symbols
@@ -100,7 +99,6 @@ def dual_head(random: Random, geometry: Geometry, clip_dim: int) -> Network:
 def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
     """The base that the package ships, and frames of any structure that hold any integers."""
     path, network, coder = _base()
-    rank = random.randint(1, 3) if clip_dim else 0
 
     def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
         empty = empty_symbols(network, geometry.height, geometry.width, len(references))
@@ -113,14 +111,24 @@ def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
         return flags, coder.write(symbols, quality, ways[-1] / ways[0] if ways else None)[0]
 
     def segment(start: int, frames: int) -> FrameSegment:
-        weights = b""
-        if clip_dim:
-            with torch.device("meta"):
-                head = ClipHead(network.shape.features, rank, clip_dim)
-            weights = write_segment(Segment(0, 1, _tensors(random, head)))
-        return FrameSegment.of(write_frames(start, _coded_frames(random, frames, record), weights), "right")
+        features = _features(random, frames, geometry.patches, clip_dim) if clip_dim else b""
+        return FrameSegment.of(write_frames(start, _coded_frames(random, frames, record), features), "right")
 
-    return Predictive(clip_dim, rank), digest_of(path), segment
+    return Predictive(clip_dim), digest_of(path), segment
+
+
+def _features(random: Random, frames: int, patches: int, dim: int) -> bytes:
+    """Features of any integers whose sums over time are small enough."""
+    drawn, rank = np.random.default_rng(random.getrandbits(32)), random.randint(0, min(3, dim, frames * patches))
+    turns = drawn.integers(-9, 10, (rank, patches, frames))
+    changes = np.diff(turns, prepend=0)
+    shapes = [
+        drawn.integers(-99, 100, (1, dim)),
+        drawn.integers(-9, 10, (rank, dim)),
+        changes[..., 0],
+        changes[..., 1:],
+    ]
+    return write_features([QuantizedTensor(Part.CLIP, x, np.array([170])) for x in shapes if x.size])
 
 
 @cache
@@ -424,7 +432,7 @@ def streams(random: Random) -> bytes:
 
 
 def tables(random: Random) -> bytes:
-    """Coded frames whose table and weights are wild behind a right CRC."""
+    """Coded frames whose table and features are wild behind a right CRC."""
 
     def edit(payload: bytes) -> bytes:
         cursor = fields.Cursor(payload, "SEGM")
@@ -448,7 +456,7 @@ def frames(random: Random) -> bytes:
         if random.random() < 0.5:  # the rest as it was
             coded = [f if random.random() < 0.7 else replace(f, record=_mutated(random, f.record))
                      for f in segment.records()]  # fmt: skip
-        return write_frames(segment.start, coded, segment.weights)
+        return write_frames(segment.start, coded, segment.features)
 
     return _replaced(random, b"SEGM", edit, 1)
 

@@ -100,8 +100,8 @@ class Contents:
 
     Bytes by part sum to the file's. header: magic, version and the chunks HEAD, time, qual; weights, embeddings,
     clip_head: the records and the stream of the tensors; overhead: all else, that is the spans and frames of segments,
-    INDX, TAIL, unknown chunks. Of a predictive file: frames, the records; weights, the video's own; and the tables
-    count as overhead.
+    INDX, TAIL, unknown chunks. Of a predictive file: frames, the records; features, the CLIP features; and the
+    tables count as overhead.
     """
 
     values: int  # integers in all tensors, 0 for a predictive file
@@ -308,12 +308,12 @@ class FileReader:
 
     def _frame_contents(self) -> Contents:
         segments = [self._frames(self._segment_chunk(number)) for number in range(len(self.index))]
-        records, weights = sum(s.record_bytes for s in segments), sum(len(s.weights) for s in segments)
+        records, features = sum(s.record_bytes for s in segments), sum(len(s.features) for s in segments)
         by_part = {
             "header": self._header_bytes,
             "frames": records,
-            "weights": weights,
-            "overhead": self.size - self._header_bytes - records - weights,
+            "features": features,
+            "overhead": self.size - self._header_bytes - records - features,
         }
         return Contents(0, by_part)
 

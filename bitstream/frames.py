@@ -1,6 +1,6 @@
 """A segment of coded frames: what the SEGM chunk of a predictive file holds.
 
-    start, frames, weights length, table length, weights, table, CRC-32 of all before
+    start, frames, features length, table length, features, table, CRC-32 of all before
     one record per frame, in coding order
 
 The table says of each record which frame it is, what it refers to and where it lies, so that a reader takes the records
@@ -61,7 +61,7 @@ class _Table:
     """All of a segment but the bytes of its records."""
 
     start: int  # first frame
-    weights: bytes
+    features: bytes
     frames: tuple[CodedFrame, ...]  # in coding order, records empty
     records: tuple[range, ...]  # where each lies, in bytes of the payload
     checks: tuple[int, ...]  # CRC-32 of each, its low 16 bits
@@ -87,7 +87,7 @@ class FrameSegment:
 
     def payload(self) -> bytes:
         """Inverse of `of`."""
-        return write_frames(self.start, self.records(), self.weights)
+        return write_frames(self.start, self.records(), self.features)
 
     @property
     def start(self) -> int:
@@ -105,9 +105,9 @@ class FrameSegment:
         return self._table.frames
 
     @property
-    def weights(self) -> bytes:
-        """The video's own differences to the weights of the base."""
-        return self._table.weights
+    def features(self) -> bytes:
+        """Its CLIP features as the network of the header codes them; empty where it has none."""
+        return self._table.features
 
     @property
     def record_bytes(self) -> int:
@@ -134,7 +134,7 @@ class FrameSegment:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, FrameSegment)
-            and (self.start, self.coded, self.weights) == (other.start, other.coded, other.weights)
+            and (self.start, self.coded, self.features) == (other.start, other.coded, other.features)
             and self.records() == other.records()
         )
 
@@ -154,12 +154,12 @@ def chain(frames: Sequence[CodedFrame], number: int) -> list[int]:
     return sorted(needed)
 
 
-def write_frames(start: int, frames: Sequence[CodedFrame], weights: bytes = b"") -> bytes:
+def write_frames(start: int, frames: Sequence[CodedFrame], features: bytes = b"") -> bytes:
     """The payload. Raises ValueError where frames are not each there once, or refer to what does not stand before."""
     _check(frames)
     table = _write_table(frames)
-    numbers = _START.write(start), _COUNT.write(len(frames)), _LENGTH.write(len(weights)), _LENGTH.write(len(table))
-    head = b"".join((*numbers, weights, table))
+    numbers = _START.write(start), _COUNT.write(len(frames)), _LENGTH.write(len(features)), _LENGTH.write(len(table))
+    head = b"".join((*numbers, features, table))
     return b"".join((head, _CRC.pack(zlib.crc32(head)), *(frame.record for frame in frames)))
 
 

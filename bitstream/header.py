@@ -78,8 +78,7 @@ class Architecture:
 class Predictive:
     """The network that predicts frames from frames. Its base, which the header names by digest, tells the rest."""
 
-    clip_dim: int = 0  # width of the CLIP head's output, 0 for no CLIP head
-    clip_rank: int = 0  # rank of the CLIP head's output layer, 0 for full
+    clip_dim: int = 0  # width of a CLIP feature, 0 for none
     kind: str = "predictive"
 
     base_bytes: ClassVar = 16  # of the SHA-256 of the base's file
@@ -174,7 +173,6 @@ PREDICTIVE = Record(
     (
         ("kind", Text(64)),
         ("clip_dim", Uint(0, 65535)),
-        ("clip_rank", Uint(0, 65535)),
     ),
 )
 

@@ -194,7 +194,6 @@ class PredictiveSettings:
     keyint: int = setting(96, Whole(1, 10**6), "Most frames from one key frame to the next.")
     motion_turns: int = setting(2, Whole(1, 100), "Times that motion to each of two references is refined.")
     base: str | None = setting(None, Text(), "A base network's file; by default the one that ships.")
-    clip_rank: int = setting(8, Whole(1, 4096), "Width of the CLIP head's hidden layer.")
 
     def check(self) -> None:
         """Raise ValueError for settings that contradict each other."""
@@ -204,8 +203,8 @@ class PredictiveSettings:
 
 MODELS = (ModelSettings, PredictiveSettings)
 # Settings of shared groups that not every kind of network looks at
-OVERFITTING = {entry.name for entry in fields(TrainSettings)} - {"seed"} | {
-    "prune", "weight_bits", "embed_bits", "prune_at", "qat_at"
+OVERFITTING = {entry.name for entry in fields(TrainSettings)} | {
+    "prune", "weight_bits", "embed_bits", "clip_bits", "prune_at", "qat_at"
 }  # fmt: skip
 PREDICTING = {"quality", "psnr"}
 

@@ -285,19 +285,16 @@ class PredictiveSpec:
     """The network that predicts frames from decoded ones, by the base that it is. See network/predictive/."""
 
     base: bytes  # the digest of its base
-    clip_dim: int  # width of the CLIP head's output, 0 for no CLIP head
-    clip_rank: int  # width of its hidden layer
+    clip_dim: int  # width of a feature, 0 for none
 
     @classmethod
     def parse(cls, architecture: Predictive, base: bytes) -> PredictiveSpec:
-        """From the header's record. Raises ValueError where it describes no network."""
-        if bool(architecture.clip_dim) != bool(architecture.clip_rank):
-            raise ValueError("clip_dim and clip_rank: one is 0, the other is not")
-        return cls(base, architecture.clip_dim, architecture.clip_rank)
+        """From the header's record."""
+        return cls(base, architecture.clip_dim)
 
     def architecture(self) -> Predictive:
         """Inverse of `parse`."""
-        return Predictive(clip_dim=self.clip_dim, clip_rank=self.clip_rank)
+        return Predictive(self.clip_dim)
 
     def largest_map(self, geometry: Geometry) -> int:
         """The two references of a frame side by side."""

@@ -1,4 +1,5 @@
-"""A second decoder, written from bitstream/FORMAT.md, section Network, in numpy and float64: slow, plain, no torch.
+"""A second decoder, written from bitstream/FORMAT.md, sections Network and Features, in numpy and float64: slow, plain,
+without torch.
 
 It shares only the integers with the codec's own decoder; that both give the same pictures is what pins either.
 """
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import Architecture, Header, Nerv, QuantizedTensor, Segment, step
+from bitstream import Architecture, FrameSegment, Header, Nerv, QuantizedTensor, Segment, read_segment, step
 
 Array = NDArray[np.float64]
 
@@ -26,6 +27,24 @@ def decode(nerv: Nerv) -> tuple[NDArray[np.uint8], Array | None]:
             features.append(found)
     held = nerv.header.architecture.clip_dim > 0
     return np.stack(frames), np.stack(features) if held else None
+
+
+def coded_features(header: Header, segment: FrameSegment) -> Array:
+    """Features float64 [T, patches, D] of a segment of coded frames."""
+    mean, *along = read_segment(segment.features, "features").tensors
+    patches = header.grid[0] * header.grid[1]
+    found = np.empty((segment.frames, patches, header.architecture.clip_dim))
+    for t in range(segment.frames):
+        for p in range(patches):
+            feature = _values(mean)[0].copy()
+            if along:
+                vectors, first, *changes = along
+                for k, vector in enumerate(_values(vectors)):
+                    c = _values(first)[k, p] + sum(_values(changed)[k, p, :t].sum() for changed in changes)
+                    feature += c * vector
+            length = np.linalg.norm(feature)
+            found[t, p] = feature / length if length else feature
+    return found
 
 
 def _frame(header: Header, segment: Segment, t: int) -> tuple[NDArray[np.uint8], Array]:

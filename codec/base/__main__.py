@@ -10,6 +10,7 @@ from cli import SAME_WITH_UNDERSCORES, failures
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+SIZE, SIDES = 224, "Sides of the crops that a step takes of scenes; a multiple of 32."
 SETTINGS = {**SAME_WITH_UNDERSCORES, "show_default": True}
 
 
@@ -23,14 +24,11 @@ def main() -> None:
 
     \b
     train DATA --out run --minutes 120        prepares DATA, trains; again: goes on
-    export run/state.safetensors --out base-1.safetensors
-    card base-1.safetensors > base-1.md
+    export run/state.safetensors --out base-3.safetensors
+    card base-3.safetensors > base-3.md
 
-    A second training learns from references that the first base coded, with the product's own motion:
-
-    \b
-    prepare DATA --out own --coder base-1.safetensors
-    train DATA --out run2 --start base-1.safetensors --crops own --crops run/crops
+    There is one training. It codes scenes frame after frame in an encoder's order, each frame from what the base in
+    training has itself decoded of those before: so it learns to mend the errors that it makes, as they add up.
 
     DATA is a folder with clips/, photos/ and CORPUS.md, whose tables have the columns name, licence and attribution.
     What is not listed there, or is under a share-alike licence, is not trained on. Three clips (soccer_juggle, vscode,
@@ -42,25 +40,24 @@ def main() -> None:
 
 @main.command()
 @click.argument("data", type=FOLDER)
-@click.option("--out", required=True, type=FOLDER, help="Folder of the crops: train/ and held/ in it.")
-@click.option("--coder", default="x265", metavar="NAME", help="Of the references: x265, or the file of a base.")
-@click.option("--size", default=192, metavar="PIXELS", help="Sides of a crop; a multiple of 32.")
-@click.option("--seed", default=1, type=click.IntRange(0), metavar="N", help="Of the choice of frames and places.")
-@click.option("--force", is_flag=True, help="Replace crops that were prepared of other things.")
-def prepare(data: Path, out: Path, coder: str, size: int, seed: int, force: bool) -> None:
-    """Cut crops from the clips and photographs of DATA, once: about half a minute a clip on one core.
+@click.option("--out", required=True, type=FOLDER, help="Folder of the scenes: train/ and held/ in it.")
+@click.option("--size", default=SIZE, metavar="PIXELS", help=f"{SIDES} Smaller clips are left out.")
+@click.option("--seed", default=1, type=click.IntRange(0), metavar="N", help="Of the quality and anchors of each clip.")
+@click.option("--force", is_flag=True, help="Replace scenes that were prepared of other things.")
+def prepare(data: Path, out: Path, size: int, seed: int, force: bool) -> None:
+    """Find the motion of the clips of DATA, once.
 
-    Crops of predicted frames hold the frame and its two references, coded and moved to it. x265 codes them at constant
-    rate factors 20 to 38. A base codes them as an encode does, which knows the exact quality of each; prepare so once
-    there is a base.
+    A clip of 640x360 takes a quarter of a minute on one core, and 23 MB on disk.
+
+    A scene is the frames of a clip, at most 33, and the motion of each of them, as an encoder searches it. It is
+    searched in references of x265's at a like quality, not of a base's, so prepared scenes serve every training.
     """
     with failures():
         from codec.base.corpus import read_corpus
-        from codec.base.crops import CropSettings
-        from codec.base.crops import prepare as run
-        from codec.base.references import coder_of
+        from codec.base.scenes import SceneSettings
+        from codec.base.scenes import prepare as run
 
-        run(read_corpus(data), out, coder_of(coder), CropSettings(size=size, seed=seed), progress, force)
+        run(read_corpus(data), out, SceneSettings(size=size, seed=seed), progress, force)
 
 
 @main.command()
@@ -92,19 +89,19 @@ def rows(data: Path, base: Path, clips: int, frames: int, qualities: tuple[float
 
 @main.command()
 @click.argument("data", type=FOLDER)
-@click.option("--out", required=True, type=FOLDER, help="Folder of the checkpoint, the log and prepared crops.")
+@click.option("--out", required=True, type=FOLDER, help="Folder of the checkpoint, the log and prepared scenes.")
 @click.option("--minutes", default=60.0, type=click.FloatRange(0, min_open=True), metavar="X", help="Of training.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Of training, instead of minutes.")
 @click.option("--start", type=FILE, metavar="BASE", help="Begin with these weights: a base, or a training's state.")
 @click.option(
-    "--crops", type=FOLDER, multiple=True, help="Train on these prepared folders, not on OUT/crops; may be repeated."
+    "--scenes", type=FOLDER, multiple=True, help="Train on these prepared folders, not on OUT/scenes; may be repeated."
 )
-@click.option("--size", default=192, metavar="PIXELS", help="Sides of the crops that are prepared here.")
-@click.option("--batch", default=8, type=click.IntRange(1), metavar="N", help="Crops a step.")
+@click.option("--size", default=SIZE, metavar="PIXELS", help=f"{SIDES} Prepared scenes have their own.")
+@click.option("--batch", default=8, type=click.IntRange(1), metavar="N", help="Scenes a step.")
 @click.option(
     "--rate", default=1.0, type=click.FloatRange(0, min_open=True), metavar="X", help="Of the learning rates."
 )
-@click.option("--seed", default=1, type=click.IntRange(0), metavar="N", help="Of first weights and order of crops.")
+@click.option("--seed", default=1, type=click.IntRange(0), metavar="N", help="Of first weights and choice of scenes.")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--force", is_flag=True, help="Start anew where a checkpoint of another training lies.")
 def train(
@@ -113,7 +110,7 @@ def train(
     minutes: float,
     steps: int | None,
     start: Path | None,
-    crops: tuple[Path, ...],
+    scenes: tuple[Path, ...],
     size: int,
     batch: int,
     rate: float,
@@ -123,25 +120,28 @@ def train(
 ) -> None:
     """Train a base on DATA, preparing what is missing. The same command again goes on from the last checkpoint.
 
+    A step is a walk along several scenes at once: a key frame, two anchors, and frames between these down to one that
+    no other is made from, each coded from those before as the training has just decoded them; then, where DATA has
+    photographs, as many of these as key frames. The weights move after every frame.
+
     There is a checkpoint each minute, and one where it is interrupted (Ctrl-C). Each minute prints a line of JSON, kept
-    in OUT/log.jsonl: loss, bits per pixel and PSNR of key and of predicted frames; every five minutes the same of the
-    clips held back ("held"). To train longer, give more --minutes.
+    in OUT/log.jsonl: loss, bits per pixel and PSNR by kind of frame (key, anchor, between, leaf, photo); every five
+    minutes bits and PSNR of the clips held back ("held"). To train longer, give more --minutes.
     """
     with failures():
         from codec.base.corpus import read_corpus
-        from codec.base.crops import HELD, TRAINING, CropSettings, open_crops
-        from codec.base.crops import prepare as prepare_crops
         from codec.base.loop import STATE, BaseSettings
         from codec.base.loop import train as run
-        from codec.base.references import X265Coder
+        from codec.base.scenes import HELD, TRAINING, SceneSettings, open_scenes
+        from codec.base.scenes import prepare as prepare_scenes
         from codec.network.backend import pick_device
 
         chosen = pick_device(device)
-        if not crops:
-            crops = (out / "crops",)
-            prepare_crops(read_corpus(data), crops[0], X265Coder(), CropSettings(size=size), progress)
-        sets = [open_crops(folder / TRAINING) for folder in crops]
-        held = open_crops(crops[0] / HELD) if (crops[0] / HELD).is_dir() else None
+        if not scenes:
+            scenes = (out / "scenes",)
+            prepare_scenes(read_corpus(data), scenes[0], SceneSettings(size=size), progress)
+        sets = [open_scenes(folder / TRAINING) for folder in scenes]
+        held = open_scenes(scenes[0] / HELD) if (scenes[0] / HELD).is_dir() else None
         out.mkdir(parents=True, exist_ok=True)
         if force:
             (out / STATE).unlink(missing_ok=True)
@@ -151,7 +151,7 @@ def train(
 
 @main.command()
 @click.argument("state", type=FILE)
-@click.option("--out", required=True, type=FILE, help="The base to write, such as base-1.safetensors.")
+@click.option("--out", required=True, type=FILE, help="The base to write, such as base-3.safetensors.")
 @click.option("--note", metavar="TEXT", help="A sentence for its card.")
 @click.option("--about", type=FILE, help="JSON of what the weights do not say of themselves: stages, held, note.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")

@@ -38,11 +38,10 @@ def _lines(path: Path, about: dict[str, Any], shape: dict[str, int], parameters:
         time = f"{stage['seconds']:,} s on {stage['device']}, {stage['steps']:,} steps"
         yield f"{number}. {stage['script']}: {time}{start}"
         yield f"   - settings: {', '.join(f'{k} {v}' for k, v in stage['settings'].items() if v is not None)}"
-        for crops in stage["crops"]:
-            made = crops["made_of"]
-            coder = f"the base {made['base']}" if made["coder"] == "base" else made["coder"]
-            yield f"   - crops of {made['clips']} clips and {made['photos']} photographs, references coded by {coder}"
-    every = [crops for stage in stages for crops in stage["crops"]]
+        for scenes in stage.get("scenes", ()):
+            made = scenes["made_of"]
+            yield f"   - scenes: clips {made['clips']}, photographs {made['photos']}"
+    every = [scenes for stage in stages for scenes in stage.get("scenes", ())]
     if every:
         yield ""
         yield "## Data"
@@ -52,7 +51,7 @@ def _lines(path: Path, about: dict[str, Any], shape: dict[str, int], parameters:
         yield "| licence | clips | photographs |"
         yield "|---|---|---|"
         yield from _licences(every)
-    credits = sorted({name for crops in every for name in crops["attributions"]})
+    credits = sorted({name for scenes in every for name in scenes["attributions"]})
     if credits:
         yield ""
         yield "Attributions:"
@@ -62,7 +61,7 @@ def _lines(path: Path, about: dict[str, Any], shape: dict[str, int], parameters:
         yield ""
         yield "## Figures"
         yield ""
-        yield "Crops of clips that were not trained on; estimated rate, no refinement."
+        yield "Clips that were not trained on, each frame made from what the base has decoded before; estimated rate."
         yield ""
         yield "| frames | bits per pixel | PSNR, dB |"
         yield "|---|---|---|"
@@ -70,10 +69,10 @@ def _lines(path: Path, about: dict[str, Any], shape: dict[str, int], parameters:
 
 
 def _licences(every: list[dict[str, Any]]) -> Iterator[str]:
-    """Of the largest set of each licence: the sets of several stages are mostly the same material."""
+    """Of the folder with most of each licence: those of several stages are mostly the same material."""
     most: dict[str, Counter[str]] = {"clips": Counter(), "photos": Counter()}
-    for crops in every:
+    for scenes in every:
         for kind in most:
-            most[kind] |= Counter(crops["licences"][kind])
+            most[kind] |= Counter(scenes["licences"][kind])
     for licence in sorted(most["clips"] | most["photos"]):
         yield f"| {licence} | {most['clips'][licence]} | {most['photos'][licence]} |"

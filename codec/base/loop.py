@@ -1,4 +1,8 @@
-"""Training of a base: key frames and predicted frames of every quality index, from a checkpoint on if there is one."""
+"""Training of a base: frames of every kind and quality index, from a checkpoint on if there is one.
+
+A step is a walk (`codec.base.walks`): its frames are coded one after the other, each from what the codec has just made
+of those before, and the weights move after each.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import copy
 import json
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.base.batches import Batches
-from codec.base.crops import Crops, Say
-from codec.base.evaluate import evaluate, scores
+from codec.base.evaluate import evaluate, kind_of, scores
 from codec.base.losses import loss_of
-from codec.base.model import Codec, read_weights
+from codec.base.model import Codec, Outcome, Seen, read_weights
 from codec.base.optimisers import move, optimisers
+from codec.base.scenes import Say, Scenes
+from codec.base.walks import Step, Walks, seen_by
 from codec.errors import BaseError, CheckpointError
 from codec.network.backend import pick_dtype
 from codec.network.predictive.base_file import load_part
@@ -35,14 +40,16 @@ DECAY = 0.9997  # of the moving average of the weights, which is what ships
 DECAY_START = 20  # steps after which the average is one of half of all steps so far
 
 
+Walk = tuple[list[Step], tuple[Tensor, Tensor] | None]  # and photographs with their qualities
+
+
 @dataclass(frozen=True)
 class BaseSettings:
     """One training."""
 
     minutes: float = 60.0
     steps: int | None = None  # instead of minutes: the same result on a machine of any speed
-    batch: int = 8
-    key_share: float = 0.3  # of the steps
+    batch: int = 8  # scenes of a walk
     rate: float = 1.0  # of the peak learning rates
     seed: int = 1
 
@@ -51,24 +58,26 @@ class Training:
     """A training between two steps."""
 
     def __init__(
-        self, settings: BaseSettings, sets: Sequence[Crops], shape: Shape, start: Path | None, device: torch.device
+        self, settings: BaseSettings, sets: Sequence[Scenes], shape: Shape, start: Path | None, device: torch.device
     ) -> None:
         """start: weights to begin from, whose shape is then taken; else those of the seed. Raises BaseError."""
-        torch.manual_seed(settings.seed)
         self.settings, self.device, self.dtype = settings, device, pick_dtype(device)
-        self.batches = Batches(sets, settings.batch, settings.key_share, settings.seed)
+        self.walks = Walks(sets, settings.batch, settings.seed)
+        self._worker = ThreadPoolExecutor(1)  # cuts the crops of the next walk out while this one trains
+        self._next: tuple[int, Future[Walk]] | None = None
         before = read_weights(start) if start is not None else None
+        torch.manual_seed(settings.seed)  # here: what comes before may draw numbers of its own
         codec = Codec(before.shape if before is not None else shape)
         if start is not None and before is not None:
             load_part(codec, before.tensors, start)
         self.codec = codec.to(device)
         self.average = copy.deepcopy(self.codec).requires_grad_(False)
         self.optimisers = optimisers(self.codec, settings.rate)
-        self.step, self.elapsed = 0, 0.0
+        self.step, self.elapsed, self._moves = 0, 0.0, 0
         self.held: dict[str, dict[str, float]] = {}
         self._earlier = list(before.about.get("stages", ())) if before is not None else []
         self._start = digest_of(start).hex() if start is not None else None
-        self._crops = [crops.about for crops in sets]
+        self._scenes = [scenes.about for scenes in sets]
 
     @property
     def progress(self) -> float:
@@ -77,21 +86,46 @@ class Training:
             return self.step / self.settings.steps
         return self.elapsed / (self.settings.minutes * 60)
 
-    def advance(self) -> tuple[str, dict[str, Tensor]]:
-        """One step -> the kind of its frames, and what to report of it."""
+    def advance(self) -> list[tuple[str, dict[str, Tensor]]]:
+        """One walk -> for each of its frames, its kind and what to report of it."""
         began = time.perf_counter()
-        batch = self.batches[self.step].to(self.device)
+        decoded: list[Tensor] = []
+        told: list[tuple[str, dict[str, Tensor]]] = []
+        walk, photos = self._walk()
+        for frame in walk:
+            outcome, values = self._learn(frame.frame, frame.quality, seen_by(frame, decoded))
+            decoded.append(outcome.frame)
+            told.append((kind_of(frame), values))
+        if photos is not None:
+            told.append(("photo", self._learn(*photos, None)[1]))
+        self.step += 1
+        self.elapsed += time.perf_counter() - began
+        return told
+
+    def _walk(self) -> Walk:
+        """The walk of this step, on the device, where the one before asked for it; asks for the one after."""
+
+        def cut(number: int) -> Walk:
+            photos = self.walks.photos(number)
+            moved = None if photos is None else (photos[0].to(self.device), photos[1].to(self.device))
+            return [step.to(self.device) for step in self.walks[number]], moved
+
+        number, future = self._next or (self.step, self._worker.submit(cut, self.step))
+        found = future.result() if number == self.step else cut(self.step)
+        self._next = (self.step + 1, self._worker.submit(cut, self.step + 1))
+        return found
+
+    def _learn(self, frame: Tensor, quality: Tensor, seen: Seen | None) -> tuple[Outcome, dict[str, Tensor]]:
+        """Code frames of one kind and move the weights."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is torch.bfloat16):
-            outcome = self.codec(batch)
-        pixels = batch.frame[0, 0].numel()
-        loss = loss_of(outcome, batch.quality, pixels)
+            outcome: Outcome = self.codec(frame, quality, seen)
+        pixels = frame[0, 0].numel()
+        loss = loss_of(outcome, quality, pixels)
         loss.backward()
         move(self.optimisers, self.progress)
-        self.step += 1
-        self._follow(min(DECAY, self.step / (self.step + DECAY_START)))
-        self.elapsed += time.perf_counter() - began
-        kind = "key" if batch.references is None else "predicted"
-        return kind, {k: v.detach().mean() for k, v in ({"loss": loss} | scores(outcome, pixels)).items()}
+        self._moves += 1
+        self._follow(min(DECAY, self._moves / (self._moves + DECAY_START)))
+        return outcome, {k: v.detach().mean() for k, v in ({"loss": loss} | scores(outcome, pixels)).items()}
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
@@ -105,7 +139,7 @@ class Training:
             "steps": self.step,
             "device": self.device.type,
             "settings": asdict(self.settings),
-            "crops": [_without_names(about) for about in self._crops],
+            "scenes": [_without_names(about) for about in self._scenes],
         }
         if self._start is not None:
             stage["start"] = self._start
@@ -120,8 +154,9 @@ class Training:
         tensors = {f"codec.{k}": v for k, v in self.codec.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimisers).items()}
-        meta = {"step": self.step, "elapsed": self.elapsed, "shape": asdict(self.codec.network.shape)}
-        checkpoint.save(path, tensors, meta | {"earlier": self._earlier, "start": self._start, "about": self.about()})
+        meta = {"step": self.step, "moves": self._moves, "elapsed": self.elapsed, "earlier": self._earlier}
+        meta |= {"start": self._start, "shape": asdict(self.codec.network.shape), "about": self.about()}
+        checkpoint.save(path, tensors, meta)
 
     def restore(self, path: Path) -> None:
         """Inverse of `save`, on a new training. Raises CheckpointError."""
@@ -134,15 +169,15 @@ class Training:
             self.codec.load_state_dict(parts["codec"])
             self.average.load_state_dict(parts["average"])
             restore_optimizers(self.optimisers, parts["optimizer"])
-            self.step, self.elapsed = meta["step"], meta["elapsed"]
+            self.step, self._moves, self.elapsed = meta["step"], meta["moves"], meta["elapsed"]
             self._earlier, self._start, self.held = meta["earlier"], meta["start"], meta["about"]["held"]
         except (RuntimeError, LookupError, ValueError) as error:
             raise CheckpointError(f"{path} belongs to another network: choose a new folder, or --force") from error
 
 
 def train(
-    sets: Sequence[Crops],
-    held: Crops | None,
+    sets: Sequence[Scenes],
+    held: Scenes | None,
     out: Path,
     settings: BaseSettings,
     say: Say,
@@ -165,7 +200,8 @@ def train(
     saved = evaluated = training.elapsed
     with deferred_interrupts() as interrupted:
         while training.progress < 1 and not interrupted():
-            log.add(*training.advance())
+            for kind, values in training.advance():
+                log.add(kind, values)
             if training.elapsed - saved >= CHECKPOINT_SECONDS:
                 if held is not None and training.elapsed - evaluated >= EVALUATION_SECONDS:
                     training.held = evaluate(training.average, held, device, training.dtype)
@@ -212,6 +248,6 @@ def _rounded(value: Any) -> Any:
 
 
 def _without_names(about: dict[str, Any]) -> dict[str, Any]:
-    """What prepared crops were made of, names counted: the list of all is in their folder."""
+    """What prepared scenes were made of, names counted: the list of all is in their folder."""
     made_of = {k: len(v) if k in ("clips", "photos") else v for k, v in about["made_of"].items()}
     return about | {"made_of": made_of}

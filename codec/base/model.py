@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -14,30 +13,28 @@ from torch import Tensor, nn
 from codec.encoding.predictive.analysis import Analysis
 from codec.errors import BaseError
 from codec.network.predictive.base_file import Base, load_part, read_base
-from codec.network.predictive.network import PredictiveNetwork, Shape
+from codec.network.predictive.motion import compensate
+from codec.network.predictive.network import PredictiveNetwork, Shape, moving
 from codec.network.predictive.quality import lagrangians
 from codec.network.predictive.scales import LARGEST_SYMBOL, ste_round
-from codec.network.predictive.transform import BLOCK
+from codec.network.predictive.transform import BLOCK, PIXEL, from_detail, from_layers, to_detail, to_layers
 from codec.training import checkpoint
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Frames of one kind."""
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What predicted frames are made from."""
 
-    frame: Tensor  # float32 [B, 3, S, S], 0..255
-    references: Tensor | None  # likewise [B, 6, S, S]: moved; None for key frames
-    quality: Tensor  # float32 [B]
-
-    def to(self, device: torch.device) -> Batch:
-        references = None if self.references is None else self.references.to(device)
-        return Batch(self.frame.to(device), references, self.quality.to(device))
+    references: Tensor  # uint8 [B, 2, 3, S, S]; the same twice where there is one
+    motion: Tensor  # int16 [B, 2, 2, S/8, S/8]
+    sides: Tensor  # int8 [B, 1, S/8, S/8]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of each frame of a batch, float32 [B]."""
+    """What became of each frame of a batch, float32 [B] unless stated otherwise."""
 
+    frame: Tensor  # uint8 [B, 3, S, S], as a decoder has it; no gradient
     error: Tensor  # mean squared, of 0..255
     predicted_error: Tensor  # likewise, of its prediction alone; 0 for key frames
     latent_bits: Tensor
@@ -55,26 +52,31 @@ class Codec(nn.Module):
         super().__init__()
         self.network, self.analysis = PredictiveNetwork(shape), Analysis(shape)
 
-    def forward(self, batch: Batch) -> Outcome:
-        """Code frames whose sides are multiples of CELL, with gradients."""
-        net, predicted = self.network, batch.references is not None
-        frame, quality = batch.frame, batch.quality
-        pixels = F.pixel_unshuffle(frame, BLOCK)
-        if batch.references is not None:
-            prediction, features = net.prediction(batch.references[:, :3], batch.references[:, 3:])
+    def forward(self, frame: Tensor, quality: Tensor, seen: Seen | None) -> Outcome:
+        """Code frames, uint8 [B, 3, S, S], S a multiple of CELL, with gradients. seen: None for key frames."""
+        net, predicted, frame = self.network, seen is not None, frame.float()
+        size = [side // BLOCK for side in frame.shape[2:]]
+        if seen is not None:
+            with torch.autocast(frame.device.type, enabled=False):  # pixels have more digits than bfloat16
+                shown = compensate(seen.references, seen.motion, seen.sides)
+            prediction, features = net.prediction(*shown)
         else:
-            prediction, features = net.no_prediction(len(frame), *pixels.shape[2:])
+            prediction, features = net.no_prediction(len(frame), *size)
+        moved = None if seen is None else moving(seen.motion, seen.sides, *size)
         steps = net.steps(quality, predicted)
+        left = (to_detail(to_layers(frame)) - prediction) * PIXEL
         with torch.autocast(frame.device.type, enabled=False):
-            latents = self.analysis.latents(pixels, prediction, steps.detach())
+            latents = self.analysis.latents(left, steps.detach())
         hyper = ste_round(self.analysis.hyper(latents, predicted)).clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         weight = lagrangians(quality)[:, None, None, None] * steps.detach().square() / 3
-        _, coded, bits = net.quantize(latents, hyper, features, quality, predicted, weight)
-        output, _ = net.reconstruct(coded, steps, prediction, features, quality, predicted)
+        _, coded, bits = net.quantize(latents, hyper, moved, features, quality, weight)
+        sites = net.reconstruct(coded, steps, prediction, features, quality, predicted)
+        output = from_detail(from_layers(sites))
         error = (output - frame).square().mean((1, 2, 3))
-        own = (prediction - pixels).square().mean((1, 2, 3)) if predicted else torch.zeros_like(error)
+        own = left.square().mean((1, 2, 3)) if predicted else torch.zeros_like(error)
+        decoded = output.detach().round().clamp(0, 255).byte()
         with torch.autocast(frame.device.type, enabled=False):
-            return Outcome(error, own, bits, net.hyper_bits(hyper, quality, predicted))
+            return Outcome(decoded, error, own, bits, net.hyper_bits(hyper, quality, predicted))
 
 
 def load_codec(path: Path) -> Codec:

@@ -5,18 +5,20 @@ The rows are part of the format and of no base: they stand in `codec.rate`, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitstream import MAX_VALUE, PEAKED, bit_costs
+from bitstream.frames import CodedFrame
 from codec.base.model import load_codec
-from codec.base.references import Frame, encoded_frames
-from codec.encoding.predictive.flow import one_thread
-from codec.encoding.predictive.frame import FrameEncoder
-from codec.encoding.predictive.gop import GopSettings
+from codec.base.scenes import Frame
+from codec.encoding.predictive.flow import Flows, luma, one_thread
+from codec.encoding.predictive.frame import FrameEncoder, Reference
+from codec.encoding.predictive.gop import GopSettings, order
 from codec.encoding.predictive.motion_search import SearchSettings
 from codec.network.predictive.scales import LAST_ROW
 from codec.network.predictive.symbols import CARRIED, Integers
@@ -52,7 +54,7 @@ def fit_rows(base: Path, clips: Iterable[Sequence[Frame]], qualities: Sequence[f
     )
     for number, frames in enumerate(clips):
         with one_thread():
-            for frame in encoded_frames(encoder, frames, GopSettings(), qualities[number % len(qualities)]):
+            for frame in _encoded(encoder, frames, qualities[number % len(qualities)]):
                 if not frame.references:
                     continue
                 coded, decoded, carried = frame.coded, frame.decoded, None
@@ -67,6 +69,24 @@ def fit_rows(base: Path, clips: Iterable[Sequence[Frame]], qualities: Sequence[f
         _cheapest(motion.counts, PEAKED, len(bit_costs()) - 1).reshape(MOTION_ROWS.shape),
         _cheapest(sides.counts, 1, LAST_ROW).reshape(SIDE_ROWS.shape),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _EncodedFrame:
+    coded: CodedFrame
+    references: dict[int, Reference]
+    decoded: Reference
+
+
+def _encoded(encoder: FrameEncoder, frames: Sequence[Frame], quality: float) -> Iterator[_EncodedFrame]:
+    """Frames of a clip in coding order."""
+    flows, structure = Flows([luma(f) for f in frames]), GopSettings()
+    kept: dict[int, Reference] = {}
+    for p in (p for group in order(len(frames), structure) for p in group):
+        references = {r: kept[r] for r in p.references}
+        index = structure.quality(quality, p)
+        encoded, kept[p.number] = encoder.encode(p.number, frames[p.number], references, index, flows)
+        yield _EncodedFrame(encoded.coded, references, kept[p.number])
 
 
 def _cheapest(counts: NDArray[np.int64], first: int, last: int) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ class NervDataset(Dataset[Item]):
 
     window: an item is so many consecutive frames of a file, and each value has their number as its first axis; what is
     left at the end of a file is no item. stride: frames from one item to the next.
-    only: "features": no pixels, the RGB head does not run. "frame": no features.
+    only: "features": no pixels are computed. "frame": no features.
     patch: row and column: "patch" uint8 [3, h, w] in place of "frame"; nothing else is decoded.
 
     The files are opened here: raises BitstreamError and OSError for one that cannot be read, ValueError for one whose

@@ -41,7 +41,7 @@ def decode(
 ) -> int:
     """Decode frames A..B-1 to `output` (see `video.write`; an open binary file gets `pipe_format`) and return how many.
 
-    patch: only this one of every frame. features: write these to an .npz; with no `output` the RGB head does not run.
+    patch: only this one of every frame. features: write these to an .npz; with no `output` no pixels are computed.
     skip_damaged: leave out the frames of damaged segments. progress(done, total) is called as frames are decoded,
     warn(message) for what the output lacks.
     Raises BitstreamError for a damaged file, CodecError for anything else a user can mend, ValueError for an argument

@@ -1,22 +1,23 @@
-"""The kind `predictive` as a decoder runs it: frames on demand, each from the frames it refers to.
+"""The kind `predictive` as a decoder runs it: frames on demand, each from the frames it refers to, and features.
 
 Only the chain of a wanted frame is read, parsed and computed; frames that do not refer to each other go through the
-network as one batch; the newest decoded frames are kept, since others will refer to them.
+network as one batch; the newest decoded frames are kept, since others will refer to them. Features need no frame, and
+no base.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
-from bitstream import CodedFrame, FrameSegment
+from bitstream import CodedFrame, FrameSegment, MalformedChunk
+from codec.network.predictive.features import Features, read_features
 from codec.network.predictive.frames import empty_symbols, predict, reconstruct
-from codec.network.predictive.head import ClipHead, load_head
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import find, load_network
 from codec.network.predictive.symbols import CARRIED, Symbols
@@ -39,10 +40,13 @@ def _base(digest: bytes, device: torch.device, dtype: torch.dtype) -> tuple[Pred
 def load(
     spec: PredictiveSpec, geometry: Geometry, segment: FrameSegment, device: torch.device, dtype: torch.dtype
 ) -> PredictiveDecoder:
-    """A segment, ready to decode. Raises MissingBase, and MalformedChunk for a head of another shape."""
-    network, coder = _base(spec.base, device, dtype)
-    head = load_head(segment.weights, spec, network.shape.features)
-    return PredictiveDecoder(network, coder, head, geometry, segment, device)
+    """A segment, ready to decode. Raises MalformedChunk for features of another shape."""
+    features = None
+    if spec.clip_dim:
+        features = read_features(segment.features, (geometry.frames, geometry.patches, spec.clip_dim)).to(device)
+    elif segment.features:
+        raise MalformedChunk("the segment holds features that the header does not have")
+    return PredictiveDecoder(lambda: _base(spec.base, device, dtype), features, geometry, segment, device)
 
 
 def stored_values(spec: PredictiveSpec, geometry: Geometry) -> int:
@@ -54,9 +58,8 @@ def stored_values(spec: PredictiveSpec, geometry: Geometry) -> int:
 class Shown:
     """A decoded frame."""
 
-    frame: Tensor  # uint8 [3, H, W]
+    frame: Tensor  # uint8 [H, W, 3]
     moved: Moved
-    pooled: Tensor | None  # float32 [patches, C], what a CLIP head sees of it; None without one
 
 
 class PredictiveDecoder:
@@ -64,15 +67,14 @@ class PredictiveDecoder:
 
     def __init__(
         self,
-        network: PredictiveNetwork,
-        coder: FrameCoder,
-        head: ClipHead | None,
+        base: Callable[[], tuple[PredictiveNetwork, FrameCoder]],
+        features: Features | None,
         geometry: Geometry,
         segment: FrameSegment,
         device: torch.device,
     ) -> None:
-        self._network, self._coder, self._segment = network, coder, segment
-        self._head = None if head is None else head.to(device)
+        """base: called when the first frame is asked for."""
+        self._load_base, self._features, self._segment = base, features, segment
         self._geometry, self._device = geometry, device
         self._place_of = {frame.number: place for place, frame in enumerate(segment.coded)}
         self._shown: OrderedDict[int, Shown] = OrderedDict()  # by number
@@ -81,15 +83,19 @@ class PredictiveDecoder:
     def geometry(self) -> Geometry:
         return self._geometry
 
+    @cached_property
+    def _base(self) -> tuple[PredictiveNetwork, FrameCoder]:
+        return self._load_base()
+
     def references(self, t: int) -> tuple[int, ...]:
         """The frames that frame t is made from, which are decoded before it."""
         return self._segment.coded[self._place_of[t]].references
 
     @torch.inference_mode()
     def frames(self, t: Tensor) -> Tensor:
-        """Frame numbers int64 [B] -> uint8 [B, height, width, 3]."""
+        """Frame numbers int64 [B] -> uint8 [B, height, width, 3]. Raises MissingBase."""
         found = self._decoded(t.tolist())
-        return torch.stack([shown.frame for shown in found]).permute(0, 2, 3, 1)
+        return torch.stack([shown.frame for shown in found])
 
     def patch(self, t: Tensor, row: int, column: int) -> Tensor:
         """One patch of frames int64 [B] -> uint8 [B, h, w, 3], real pixels only; their whole chains are decoded."""
@@ -99,14 +105,9 @@ class PredictiveDecoder:
     @torch.inference_mode()
     def features(self, t: Tensor) -> Tensor:
         """Frame numbers int64 [B] -> float32 [B, patches, D], of unit length. ValueError where it has none."""
-        if self._head is None:
+        if self._features is None:
             raise ValueError("this segment holds no features")
-        return self._head(self.pooled(t))
-
-    @torch.inference_mode()
-    def pooled(self, t: Tensor) -> Tensor:
-        """What the CLIP head sees of frames int64 [B]: float32 [B, patches, C]; without a head there is nothing."""
-        return torch.stack([shown.pooled for shown in self._decoded(t.tolist()) if shown.pooled is not None])
+        return self._features.at(t)
 
     def _decoded(self, numbers: Sequence[int]) -> list[Shown]:
         """The frames asked for, with whatever of their chains is not at hand decoded first."""
@@ -144,20 +145,22 @@ class PredictiveDecoder:
         quality = torch.tensor([float(frame.quality) for frame in coded], device=self._device)
         shown = None
         if references:
-            shown = torch.stack([torch.stack([have[r].frame for r in frame.references]) for frame in coded])
-        prediction = predict(self._network, shown, symbols, height, width)
-        frames, trunk = reconstruct(self._network, symbols, prediction, quality, bool(references), height, width)
-        pooled = [None] * len(numbers) if self._head is None else self._head.pool(trunk, self._geometry)
+            shown = torch.stack([have[r].frame for frame in coded for r in frame.references])
+            shown = shown.unflatten(0, (-1, references)).permute(0, 1, 4, 2, 3)
+        network, _ = self._base
+        prediction = predict(network, shown, symbols, height, width)
+        frames = reconstruct(network, symbols, prediction, quality, bool(references), height, width)
         moved = [Moved(frame.references, s.motion) for frame, s in zip(coded, symbols, strict=True)]
-        return {n: Shown(*parts) for n, *parts in zip(numbers, frames, moved, pooled, strict=True)}
+        return {n: Shown(*parts) for n, *parts in zip(numbers, frames, moved, strict=True)}
 
     def _parsed(self, frame: CodedFrame, have: dict[int, Shown]) -> Symbols:
+        network, coder = self._base
         height, width = self._geometry.height, self._geometry.width
         ways = [r - frame.number for r in frame.references]
         where = f"frame {self._segment.start + frame.number}"
-        empty = empty_symbols(self._network, height, width, len(ways))
+        empty = empty_symbols(network, height, width, len(ways))
         ratio = ways[-1] / ways[0] if ways else None
         carried = None
         if frame.flags & CARRIED:
             carried = carry(frame.number, frame.references, {r: have[r].moved for r in frame.references})
-        return self._coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where, carried)
+        return coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where, carried)

@@ -183,10 +183,11 @@ class NervReader:
     ) -> NDArray[np.float32]:
         """CLIP features of frames start..stop-1, or of the frames `at`: float32 [n, patches, D], of unit length.
 
-        The RGB head does not run. Raises ValueError where the file holds none.
+        No pixels are computed: an overfitted network runs but for its RGB head, and a predictive file holds features
+        apart from its frames, of which none is decoded. Raises ValueError where the file holds none.
         """
         if not self.spec.clip_dim:
-            raise ValueError("this file holds no features: it was encoded without a CLIP head (--clip off)")
+            raise ValueError("this file holds no features: it was encoded without a teacher (--clip off)")
         chosen = self._chosen(slice(start, stop) if at is None else at)
         rows, columns = self.header.grid
         out = np.empty((len(chosen), rows * columns, self.spec.clip_dim), np.float32)

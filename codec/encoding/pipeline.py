@@ -272,7 +272,7 @@ def _encode(
     if size and is_asked_for(settings) and not SIZE_REACHED <= len(data) / size <= 1:
         warn(f"the file has {len(data):,} bytes where {round(size):,} were asked for")
     parts, budget = file.contents().bytes_by_part, settings.rate.clip_budget
-    clip = parts.get("clip_head", parts["weights"])  # a predictive file holds no other weights
+    clip = parts.get("clip_head", parts.get("features", 0))
     if clip > budget * len(data):
         warn(
             f"the features take {clip:,} bytes, {clip / len(data):.0%} of the file, and cannot be told in the "

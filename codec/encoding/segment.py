@@ -99,17 +99,7 @@ def encode_segment(
         network = load_network(task.spec, task.geometry, back, device, pick_dtype(device))
     with clock("measure"):
         measured = _measured(task, network, device, clock, watcher)
-    if (
-        task.features is not None
-        and measured.clip_sim is not None
-        and measured.clip_sim.mean() < best_constant(task.features)
-    ):
-        warn(
-            f"the features of the segment at frame {task.start} are of little use: clip_sim "
-            f"{measured.clip_sim.mean():.3f}, where one constant vector has {best_constant(task.features):.3f}; "
-            f"they may take {task.settings.rate.clip_budget:.0%} of the file: give them more of it (--clip-budget), "
-            "a larger file or more training, or leave them out (--clip off)"
-        )
+    _warn_of_features(task, measured, coded.advice, warn)
     clock.seconds["measure"] -= clock.seconds["decode"] + clock.seconds.get("decode_features", 0.0)
     return SegmentResult(
         payload=payload,
@@ -121,6 +111,23 @@ def encode_segment(
         measured=measured,
         details=coded.details,
     )
+
+
+def _warn_of_features(task: SegmentTask, measured: Measured, advice: str | None, warn: Warn) -> None:
+    """Say where features are of little use. advice: of the coder; see `Coded`."""
+    if task.features is None or measured.clip_sim is None:
+        return
+    held, constant = measured.clip_sim.mean(), best_constant(task.features)
+    if advice is None and held < constant:
+        advice = (
+            f"they may take {task.settings.rate.clip_budget:.1%} of the file: give them more of it (--clip-budget), a "
+            "larger file or more training, or leave them out (--clip off)"
+        )
+    if advice:
+        warn(
+            f"the features of the segment at frame {task.start} are of little use: clip_sim {held:.3f}, where one "
+            f"constant vector has {constant:.3f}; {advice}"
+        )
 
 
 @torch.inference_mode()

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bitstream import Decoder, Encoder, MalformedChunk, bit_costs
-from codec.network.predictive.network import FIRST, GLOBALS, HYPER, SECOND, PredictiveNetwork
+from codec.network.predictive.frames import moving_of
+from codec.network.predictive.network import FIRST, GLOBALS, HYPER, MOVING, SECOND, PredictiveNetwork
 from codec.network.predictive.quality import KNOTS, QUALITIES
 from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, IntegerLayer, TrainedLayer
 from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, PARTS, RESIDUALS, SIDES, Integers, Symbols
@@ -89,10 +90,11 @@ class FrameCoder:
         self._context = network.scale_context.integers()
         hyper = [_layers(n) for n in network.hyper_scales]
         scales = [_layers(n) for n in network.scales]
-        near = network.shape.context + GLOBALS  # where these inputs begin: what is around, in the order of CODED here
+        told = network.shape.context + MOVING  # where the globals begin
+        near = told + GLOBALS  # and what is around, in the order of CODED here
         order = [*range(near), *(near + c for c in CODED), *range(near + LATENTS, near + LATENTS + len(FIRST))]
         scales[2:] = [(first.reordered(order[: len(first.weight)]), second) for first, second in scales[2:]]
-        self._networks = [(n, 0) for n in hyper] + [(n, network.shape.context) for n in scales]
+        self._networks = [(n, 0) for n in hyper] + [(n, told) for n in scales]
         self._told: dict[tuple[int, bool], list[Layers]] = {}
 
     def write(
@@ -151,7 +153,8 @@ class FrameCoder:
             hyper = _code_hyper(port, hyper, networks[:2])
         done(HYPERS)
         if flags & RESIDUALS:
-            residuals = _code_residuals(port, residuals, self._seen(hyper), networks[2:])
+            seen = [self._seen(hyper), _moved(Symbols(motion, sides, hyper, residuals))]
+            residuals = _code_residuals(port, residuals, np.concatenate(seen, -1), networks[2:])
         done(RESIDUALS)
         return Symbols(motion, sides, hyper, residuals)
 
@@ -193,7 +196,7 @@ def _code_hyper(port: Port, hyper: Integers, networks: list[Layers]) -> Integers
 
 
 def _code_residuals(port: Port, residuals: Integers, context: NDArray[np.float32], networks: list[Layers]) -> Integers:
-    """context: of the hyper-latents, [h w, context]."""
+    """context: of the hyper-latents and of motion, [h w, context + MOVING]."""
     channels, h, w = residuals.shape
     boards = checkerboard(h, w)
     cells = _cells(residuals[list(CODED)])  # FIRST channels, then SECOND
@@ -211,6 +214,13 @@ def _code_residuals(port: Port, residuals: Integers, context: NDArray[np.float32
     result = np.empty((channels, h * w), np.int16)
     result[list(CODED)] = out.T
     return result.reshape(channels, h, w)
+
+
+def _moved(symbols: Symbols) -> NDArray[np.float32]:
+    """What scale networks see of motion: integers [h w, MOVING], 0 for a key frame."""
+    if not len(symbols.motion):
+        return np.zeros((symbols.residuals[0].size, MOVING), np.float32)
+    return np.ascontiguousarray(moving_of(symbols)[0].flatten(1).mT.numpy())
 
 
 def globals_of(quality: int, predicted: bool) -> NDArray[np.int64]:

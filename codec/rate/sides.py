@@ -13,7 +13,7 @@ from codec.network.predictive.symbols import Integers
 from codec.rate.motion import Places, Port, Table, motion_passes
 
 # Rows by whether a side is expected, and by how many of the four blocks around are as expected: 2, 3 or all
-SIDE_ROWS = np.array([[27, 21, 4], [28, 22, 14]], np.uint8)
+SIDE_ROWS = np.array([[27, 21, 3], [28, 22, 15]], np.uint8)
 
 
 def code_sides(port: Port, sides: Integers, table: Table | None = None) -> Integers:

@@ -42,6 +42,7 @@ class Coded:
     frames: float  # trained on, over all steps, patches counted as parts of one
     seconds: float  # of training steps alone
     details: dict[str, Any] = field(default_factory=dict)  # what else the report says of it, as JSON has it
+    advice: str | None = None  # on features that are of little use; "": they are not; None: the coder cannot tell
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ MAGNITUDES = [int(v) for v in _TABLES[0].split(",")]
 MOTION_ROWS = [
     [int(v) for v in line.split()] for line in _TABLES[1].splitlines()
 ]  # [2 kind + axis][10 before + spread]
-SIDE_ROWS = [[27, 21, 4], [28, 22, 14]]  # [whether a side is expected][alike - 2]
+SIDE_ROWS = [[27, 21, 3], [28, 22, 15]]  # [whether a side is expected][alike - 2]
 SPREADS = (1, 2, 4, 7, 12, 20, 40, 80, 160)
 FIRST = [*range(13), *range(64, 67), *range(79, 82)]
 SECOND = [c for c in range(94) if c not in FIRST]
@@ -124,8 +124,10 @@ class Page:
             out.update({(c, y, x): next(values) for y, x in cells for c in range(channels)})
         return out
 
-    def residuals(self, hyper: Map, channels: int, h: int, w: int, told: list[int]) -> Map:
+    def residuals(self, hyper: Map, channels: int, moving: dict[tuple[int, int], list[int]], told: list[int]) -> Map:
+        """moving: of every cell of the latents; see `moving_of`."""
         out: Map = {}
+        h, w = (1 + max(place) for place in zip(*moving, strict=True))
         context = {}
         for y, x in product(range(h // 4), range(w // 4)):
             seen = [
@@ -137,7 +139,7 @@ class Page:
                 context[4 * y + b, 4 * x + a] = outputs[4 * b + a :: 16]
         for parity in (0, 1):
             cells = [(y, x) for y, x in product(range(h), range(w)) if (y + x) % 2 == parity]
-            inputs = {c: context[c] + told + (_around(out, range(94), *c) if parity else []) for c in cells}
+            inputs = {c: context[c] + moving[c] + told + (_around(out, range(94), *c) if parity else []) for c in cells}
             for name, group in ((f"scales.{2 * parity}", FIRST), (f"scales.{2 * parity + 1}", SECOND)):
                 rows = [row for c in cells for row in scale_network(inputs[c], self._weights, name)]
                 values = iter(self.group(rows))
@@ -167,6 +169,22 @@ def carried_motion(
     return out
 
 
+def moving_of(motion: Map, sides: Map, references: int, size: tuple[int, int]) -> dict[tuple[int, int], list[int]]:
+    """What scale networks see of motion, [reference, axis, y, x], and sides, by cell of the latents of a frame."""
+    rows, columns = math.ceil(size[0] / 8), math.ceil(size[1] / 8)
+    out = {c: [0] * 5 for c in product(range(4 * math.ceil(size[0] / 32)), range(4 * math.ceil(size[1] / 32)))}
+    for y, x in product(range(rows), range(columns)) if references else ():
+        beside = [(v, u) for v, u in _beside(y, x) if 0 <= v < rows and 0 <= u < columns]
+        far, rough = [0, 0], [0, 0]
+        for k, axis in product(range(2), range(2)):
+            here, *others = (motion.get((min(k, references - 1), axis, *c), 0) for c in ((y, x), *beside))
+            far[k] += abs(here)
+            rough[k] += sum(abs(here - other) for other in others)
+        alone = 64 if sides.get((0, y, x)) else 0
+        out[y, x] = [*(MAGNITUDES[min(127, value)] for value in far + rough), alone]
+    return out
+
+
 def globals_of(quality: int, predicted: bool) -> list[int]:
     knots = [(128 * max(0, 63 - abs(7 * quality - 63 * i)) + 63) // 126 for i in range(8)]
     return [*knots, 64 if predicted else 0]
@@ -174,8 +192,11 @@ def globals_of(quality: int, predicted: bool) -> list[int]:
 
 def _around(values: Map, channels: range, y: int, x: int) -> list[int]:
     """Second cells are not there yet: what is missing counts 0."""
-    places = ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
-    return [(sum(MAGNITUDES[abs(values.get((c, *p), 0))] for p in places) + 2) >> 2 for c in channels]
+    return [(sum(MAGNITUDES[abs(values.get((c, *p), 0))] for p in _beside(y, x)) + 2) >> 2 for c in channels]
+
+
+def _beside(y: int, x: int) -> list[tuple[int, int]]:
+    return [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
 
 
 def _class(value: int, least: tuple[int, ...]) -> int:

@@ -49,7 +49,7 @@ def payload(
     rows: list[Row],
     records: list[bytes],
     *,
-    weights: bytes = b"",
+    features: bytes = b"",
     start: int = 0,
     count: int | None = None,
     lengths: list[int] | None = None,
@@ -66,8 +66,8 @@ def payload(
     table = bytes([period, *[table_row] * 6]) + uint(len(stream)) + stream
     table += b"".join(uint(n) for n in lengths or [len(r) for r in records])
     table += b"".join(struct.pack("<H", zlib.crc32(r) & 0xFFFF) for r in records) + tail
-    head = uint(start) + uint(len(rows) if count is None else count) + uint(len(weights)) + uint(len(table))
-    head += weights + table
+    head = uint(start) + uint(len(rows) if count is None else count) + uint(len(features)) + uint(len(table))
+    head += features + table
     return head + struct.pack("<I", zlib.crc32(head)) + b"".join(records)
 
 
@@ -78,8 +78,8 @@ ROWS, RECORDS = [KEY, (2, 1, 1, 0, 33, 5), BOTH], [b"key", b"", b"between"]
 
 
 def test_the_hand_written_segment_is_read() -> None:
-    segment = FrameSegment.of(payload(ROWS, RECORDS, weights=b"own", start=7), "segment")
-    assert (segment.start, segment.frames, segment.weights, segment.record_bytes) == (7, 3, b"own", 10)
+    segment = FrameSegment.of(payload(ROWS, RECORDS, features=b"own", start=7), "segment")
+    assert (segment.start, segment.frames, segment.features, segment.record_bytes) == (7, 3, b"own", 10)
     assert segment.records() == [
         CodedFrame(0, (), 40, 4, b"key"),
         CodedFrame(2, (0,), 33, 5, b""),
@@ -95,9 +95,9 @@ def test_exact_bytes_of_a_segment() -> None:
 
 @given(st.integers(1, 40).flatmap(coded_frames), st.integers(0, 2**32 - 1), st.binary(max_size=20))
 @settings(deadline=None, max_examples=60)
-def test_frames_round_trip(frames: list[CodedFrame], start: int, weights: bytes) -> None:
-    segment = FrameSegment.of(write_frames(start, frames, weights), "segment")
-    assert (segment.start, segment.records(), segment.weights) == (start, frames, weights)
+def test_frames_round_trip(frames: list[CodedFrame], start: int, features: bytes) -> None:
+    segment = FrameSegment.of(write_frames(start, frames, features), "segment")
+    assert (segment.start, segment.records(), segment.features) == (start, frames, features)
 
 
 @given(st.integers(1, 30).flatmap(coded_frames), st.data())
@@ -203,7 +203,7 @@ def test_a_row_out_of_the_tables_is_refused() -> None:
 @given(frame_segments(3, 5), st.data())
 @settings(deadline=None, max_examples=100)
 def test_a_flipped_bit_of_the_table_is_found(segment: FrameSegment, data: st.DataObject) -> None:
-    coded = write_frames(segment.start, segment.records(), segment.weights)
+    coded = write_frames(segment.start, segment.records(), segment.features)
     end = len(coded) - segment.record_bytes
     place, bit = data.draw(st.integers(0, end - 1)), data.draw(st.integers(0, 7))
     damaged = coded[:place] + bytes([coded[place] ^ 1 << bit]) + coded[place + 1 :]
@@ -298,8 +298,8 @@ def test_bytes_by_part_sum_to_the_file() -> None:
     contents = FileReader(DATA).contents()
     assert sum(contents.bytes_by_part.values()) == len(DATA)
     assert contents.bytes_by_part["frames"] == 9 + 5 + 0 + 7 + 3
-    assert contents.bytes_by_part["weights"] == 3
-    assert contents.bytes_by_part.keys() == {"header", "frames", "weights", "overhead"}
+    assert contents.bytes_by_part["features"] == 3
+    assert contents.bytes_by_part.keys() == {"header", "frames", "features", "overhead"}
 
 
 def test_any_flipped_bit_is_found_and_none_gives_wrong_frames() -> None:
@@ -333,7 +333,7 @@ def test_damage_costs_its_own_segment() -> None:
 
 def test_verify_looks_at_every_record() -> None:
     records = [b"key", b"other"]
-    wrong = payload([KEY, NEXT], records, start=3, weights=b"own").replace(b"key", b"kex")
+    wrong = payload([KEY, NEXT], records, start=3, features=b"own").replace(b"key", b"kex")
     data = change(DATA, b"SEGM", lambda _: wrong, 1)
     found = verify(data)
     assert [str(p) for p in found.problems] == ["segment 1, frames 3..4: the record of frame 3 is damaged"]
@@ -398,8 +398,8 @@ def test_mutations_behind_right_checksums(edits: list[tuple[str, int, int]], tab
 
 
 GOLDEN = (
-    "05 02 01 16"  # from frame 5, 2 frames, 1 byte of weights, 22 of the table
-    " 77 01 1a 1a 1a 00 37 29 08 b3 ac 11 d0 df a9 d4 d5"  # weights, period 1, rows, 8 bytes of columns
+    "05 02 01 16"  # from frame 5, 2 frames, 1 byte of features, 22 of the table
+    " 77 01 1a 1a 1a 00 37 29 08 b3 ac 11 d0 df a9 d4 d5"  # features, period 1, rows, 8 bytes of columns
     " 03 02 4a 2c a9 3c"  # lengths, CRCs
     " a4 1d 2e f3 00 01 04 1f 20"  # CRC-32, records
 )

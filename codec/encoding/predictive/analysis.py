@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from codec.network.predictive.base_file import load_part, read_base
 from codec.network.predictive.layers import act
 from codec.network.predictive.network import HYPER, Shape
-from codec.network.predictive.transform import DC, LATENTS, block_basis
+from codec.network.predictive.transform import DC, LATENTS, block_basis, to_blocks
 
 
 class Analysis(nn.Module):
@@ -30,9 +30,9 @@ class Analysis(nn.Module):
         self.hyper_second = nn.Conv2d(48, 48, 4, stride=2, padding=1)
         self.hyper_out = nn.Conv2d(48, shape.hyper, 3, padding=1)
 
-    def latents(self, frame: Tensor, prediction: Tensor, steps: Tensor) -> Tensor:
-        """Frame and prediction, 0..255, unshuffled [B, 192, h, w] -> latents in steps, float32 [B, LATENTS, h, w]."""
-        return F.conv2d((frame - prediction).float(), self.basis) / steps
+    def latents(self, left: Tensor, steps: Tensor) -> Tensor:
+        """What a prediction leaves of a frame, float32 [B, 12, H/2, W/2] -> latents in steps [B, LATENTS, H/8, W/8]."""
+        return F.conv2d(to_blocks(left), self.basis) / steps
 
     def hyper(self, latents: Tensor, predicted: bool) -> Tensor:
         """Latents [B, LATENTS, h, w], h and w multiples of 4 -> hyper-latents before rounding [B, hyper, h/4, w/4]."""

@@ -21,16 +21,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bitstream import FrameSegment, write_frames
 from codec.encoding.predictive.analysis import load_analysis
+from codec.encoding.predictive.features import CodedFeatures, FeatureCoder
 from codec.encoding.predictive.flow import Flows, luma, one_thread
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, Planned, needed, order, scene_cuts
-from codec.encoding.predictive.head import fit_head
 from codec.encoding.predictive.motion_search import SearchSettings
-from codec.network.predictive.head import ClipHead
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.settings import QUALITY, PredictiveSettings, Settings
 from codec.specs import Geometry, PredictiveSpec
@@ -54,7 +52,7 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
     """What the header says of the network. Raises MissingBase where the base asked for is not there."""
     model: PredictiveSettings = settings.model
     base = Path(model.base) if model.base else default()
-    return PredictiveSpec(digest_of(base), clip_dim, model.clip_rank if clip_dim else 0)
+    return PredictiveSpec(digest_of(base), clip_dim)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +63,21 @@ class Try:
     anchor: int  # frames between anchors
     frames: list[Encoded]  # in coding order
     levels: dict[int, int]  # by frame number: 0 key frames, 1 anchors, 2.. between them
-    weights: bytes  # of the CLIP head
+    features: CodedFeatures | None = None
+
+    def payload(self, start: int) -> bytes:
+        """The segment, its first frame `start` of the file."""
+        return write_frames(start, [e.coded for e in self.frames], self.features.payload if self.features else b"")
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of its frames."""
+        return sum(len(e.coded.record) for e in self.frames)
 
     @cached_property
     def size(self) -> int:
         """Bytes of the segment."""
-        return len(write_frames(0, [e.coded for e in self.frames], self.weights))
+        return len(self.payload(0))
 
     @property
     def psnr(self) -> float:
@@ -93,14 +100,14 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
     target = task.settings.rate
     with one_thread():
         best = search_quality(run.best, target.quality or QUALITY, task.target_bytes, target.psnr, warn)
-    payload = write_frames(task.start, [e.coded for e in best.frames], best.weights)
     return Coded(
-        FrameSegment.of(payload, "the coded segment"),
+        FrameSegment.of(best.payload(task.start), "the coded segment"),
         parameters=sum(p.numel() for p in network.parameters()),
         epochs=0,
         frames=0.0,
         seconds=time.perf_counter() - started,
         details=_details(best),
+        advice=run.advice(best),
     )
 
 
@@ -111,6 +118,7 @@ class _Run:
         self.task, self.encoder, self.watcher = task, encoder, watcher
         planes = [luma(frame) for frame in task.frames]
         self.planes, self.flows, self.cuts = planes, Flows(planes), scene_cuts(planes)
+        self.features = None if task.features is None else FeatureCoder(task.features)
         self.anchors: tuple[int, ...] = task.settings.model.anchor
         self.started = time.perf_counter()
         self.encoded = 0  # frames, in all tries
@@ -158,46 +166,53 @@ class _Run:
         uses = Counter(r for item in items for r in item.references)
         done: dict[int, Encoded] = {}
         kept: dict[int, Reference] = {}  # the frames that others will refer to
-        pooled: dict[int, Tensor] = {}
 
-        def encode(item: Planned, references: dict[int, Reference]) -> tuple[Encoded, Reference, Tensor]:
+        def encode(item: Planned, references: dict[int, Reference]) -> tuple[Encoded, Reference]:
             index = structure.quality(quality, item)
             return self.encoder.encode(item.number, self.task.frames[item.number], references, index, self.flows)
 
-        for item, (encoded, decoded, trunk) in _as_they_can(items, encode, kept):
+        for item, (encoded, decoded) in _as_they_can(items, encode, kept):
             done[item.number] = encoded
             if uses[item.number]:
                 kept[item.number] = decoded
-            if self.task.features is not None and count == len(self.task.frames):  # a trial needs no head
-                pooled[item.number] = ClipHead.pool(trunk, self.task.geometry)
             uses.subtract(item.references)
             for number in item.references:
                 if not uses[number]:
                     kept.pop(number, None)
             self.encoded += 1
-            self.watcher.status(self._status(Try(quality, anchor, list(done.values()), {}, b"")))
+            self.watcher.status(self._status(Try(quality, anchor, list(done.values()), {})))
         frames, levels = [done[item.number] for item in items], {item.number: item.level for item in items}
-        return Try(quality, anchor, frames, levels, self._head(pooled, sum(len(e.coded.record) for e in frames)))
+        found = Try(quality, anchor, frames, levels)
+        return replace(found, features=self._features_beside(found.record_bytes))
 
-    def _head(self, pooled: dict[int, Tensor], beside: int) -> bytes:
-        """Weights of a CLIP head for pooled trunk features of frames, coded; none where there are none.
+    def _features_beside(self, size: float) -> CodedFeatures | None:
+        """The features that keep to their share of a file whose frames take so many bytes."""
+        if self.features is None:
+            return None
+        share = self.task.settings.rate.clip_budget
+        return self.features.within(size * share / (1 - share) if share < 1 else math.inf)
 
-        beside: bytes of all else.
-        """
-        task = self.task
-        if task.features is None or not pooled:
-            return b""
-        inputs = torch.cat([pooled[number] for number in sorted(pooled)])
-        rank, seed = task.settings.model.clip_rank, task.settings.train.seed
-        share = task.settings.rate.clip_budget
-        budget = beside * share / (1 - share) if share < 1 else math.inf
-        return fit_head(inputs.clone(), torch.from_numpy(task.features), rank, task.settings.rate, seed, budget)
+    def advice(self, best: Try) -> str:
+        """On features that make good little of what one constant vector misses, if more bytes would make good more."""
+        held = best.features
+        if self.features is None or held is None or held.clip_sim >= self.features.wanted:
+            return ""
+        if (more := self.features.useful).clip_sim <= held.clip_sim:
+            return ""
+        budget, share = self.task.settings.rate.clip_budget, len(more.payload) / (len(more.payload) + best.record_bytes)
+        held_to = "they may take" if held.rank else "they are one constant vector, as no more goes into"
+        return (
+            f"{held_to} {budget:.1%} of the file: --clip-budget {math.ceil(1000 * share) / 1000:g} would hold ones of "
+            f"{more.clip_sim:.3f}, --clip off leaves them out"
+        )
 
     def _status(self, done: Try) -> Status:
         part = self.encoded / self.planned
         timed = self.encoded >= min(TIMED_FRAMES, self.planned)
         seconds = (time.perf_counter() - self.started) / part if timed else None
-        return Status(0, None, part, done.psnr, 8 * self._expected(done), seconds, self.encoded)
+        size = self._expected(done)
+        size += len(features.payload) if (features := self._features_beside(size)) else 0
+        return Status(0, None, part, done.psnr, 8 * size, seconds, self.encoded)
 
 
 def _as_they_can(

@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,12 +15,12 @@ from codec.encoding.predictive.analysis import Analysis
 from codec.encoding.predictive.block_match import Shown
 from codec.encoding.predictive.flow import Flows, luma
 from codec.encoding.predictive.motion_search import Found, SearchSettings, search
-from codec.network.predictive.frames import empty_symbols, pad, predict, reconstruct
+from codec.network.predictive.frames import empty_symbols, moving_of, pad, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
 from codec.network.predictive.symbols import CARRIED, MOTION, Integers, Symbols
-from codec.network.predictive.transform import BLOCK
+from codec.network.predictive.transform import PIXEL, to_detail, to_layers
 from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
 
@@ -65,11 +64,8 @@ class FrameEncoder:
         references: dict[int, Reference],
         quality: int,
         flows: Flows,
-    ) -> tuple[Encoded, Reference, Tensor]:
-        """A frame, RGB [H, W, 3]. references: by number, none for a key frame.
-
-        Returns also the trunk's features [1, C, H/8, W/8], which a CLIP head sees.
-        """
+    ) -> tuple[Encoded, Reference]:
+        """A frame, RGB [H, W, 3]. references: by number, none for a key frame."""
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
         ways = [r - number for r in references]
@@ -83,41 +79,41 @@ class FrameEncoder:
             found = search(luma(frame), planes, starts, ratio, lagrangian(quality), carried, self.settings)
             shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
         q = torch.tensor([float(quality)])
-        pixels = F.pixel_unshuffle(pad(_planes(frame)[None].float()), BLOCK)
         moved = replace(empty, motion=found.motion, sides=found.sides)
-        prediction = predict(net, shown, [moved], height, width)
-        hyper, residuals = self._quantized(pixels, prediction, q, predicted)
+        prediction, features = predict(net, shown, [moved], height, width)
+        left = (to_detail(to_layers(pad(_planes(frame)[None].float()))) - prediction) * PIXEL
+        hyper, residuals = self._quantized(left, features, q, moving_of(moved) if predicted else None)
         tries = [replace(moved, hyper=hyper, residuals=residuals)]
         if predicted and (hyper.any() or residuals.any()):
             tries.append(moved)
 
-        def made(symbols: Symbols) -> tuple[float, Encoded, Reference, Tensor]:
+        def made(symbols: Symbols) -> tuple[float, Encoded, Reference]:
             """-> cost in bits, and what to return."""
             record, kept, bits = self.coder.write(symbols, quality, ratio, found.carried)
-            output, trunk = reconstruct(net, [kept], prediction, q, predicted, height, width)
-            decoded = output[0].permute(1, 2, 0).contiguous().numpy()
+            output = reconstruct(net, [kept], (prediction, features), q, predicted, height, width)
+            decoded = output[0].contiguous().numpy()
             flags = symbols.flags | (CARRIED if found.carried is not None and symbols.flags & MOTION else 0)
             coded = CodedFrame(number, tuple(references), quality, flags, record)
             encoded = Encoded(coded, bits, _mse(decoded, frame))
             reference = Reference(decoded, Moved(coded.references, kept.motion), kept.sides)
             cost = 8 * len(record) + lagrangian(quality) * encoded.error * height * width
-            return cost, encoded, reference, trunk
+            return cost, encoded, reference
 
         return min(map(made, tries), key=lambda m: m[0])[1:]
 
     def _quantized(
-        self, pixels: Tensor, prediction: tuple[Tensor, Tensor], quality: Tensor, predicted: bool
+        self, left: Tensor, features: Tensor, quality: Tensor, moved: Tensor | None
     ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        net = self.network
-        grey, features = prediction
+        """left: of the frame by its prediction, as of `to_detail`. -> hyper-latents and residuals."""
+        net, predicted = self.network, moved is not None
         steps = net.steps(quality, predicted)
-        latents = self.analysis.latents(pixels, grey, steps)
+        latents = self.analysis.latents(left, steps)
         hyper = self.analysis.hyper(latents, predicted)
         if predicted:
             hyper = hyper.sign() * (hyper.abs() - DEAD).clamp_min(0)
         hyper = hyper.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         weight = lagrangian(float(quality)) * steps.square() / 3
-        residuals, _, _ = net.quantize(latents, hyper, features, quality, predicted, weight)
+        residuals, _, _ = net.quantize(latents, hyper, moved, features, quality, weight)
         return hyper[0].numpy().astype(np.int16), residuals[0].numpy().astype(np.int16)
 
 

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codec.network.predictive.motion import compensate, motion_size
-from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard
+from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard, moving
 from codec.network.predictive.symbols import Symbols
-from codec.network.predictive.transform import LATENTS
+from codec.network.predictive.transform import LATENTS, from_layers, pictures
 
 
 def latent_size(height: int, width: int) -> tuple[int, int]:
@@ -37,6 +37,12 @@ def empty_symbols(network: PredictiveNetwork, height: int, width: int, reference
     )
 
 
+def moving_of(symbols: Symbols) -> Tensor:
+    """What scale networks see of a predicted frame's motion: integers [1, MOVING, h, w]. See `network.moving`."""
+    motion, sides = (torch.from_numpy(x)[None] for x in (symbols.motion, symbols.sides))
+    return moving(motion, sides, *symbols.residuals.shape[1:])
+
+
 def predict(
     network: PredictiveNetwork, references: Tensor | None, symbols: Sequence[Symbols], height: int, width: int
 ) -> tuple[Tensor, Tensor]:
@@ -50,8 +56,7 @@ def predict(
         torch.from_numpy(np.stack(x)).to(references.device)
         for x in ([s.motion for s in symbols], [s.sides for s in symbols])
     )
-    first, second = compensate(references, motion, sides)
-    return network.prediction(pad(first), pad(second))
+    return network.prediction(*compensate(references, motion, sides, CELL))
 
 
 def pad(pixels: Tensor) -> Tensor:
@@ -68,17 +73,18 @@ def reconstruct(
     predicted: bool,
     height: int,
     width: int,
-) -> tuple[Tensor, Tensor]:
-    """-> (frames uint8 [B, 3, H, W], trunk features [B, C, H/8, W/8])."""
-    device = quality.device
-    hyper = torch.from_numpy(np.stack([s.hyper for s in symbols])).to(device, torch.float32)
-    residuals = torch.from_numpy(np.stack([s.residuals for s in symbols])).to(device, torch.float32)
+) -> Tensor:
+    """-> frames uint8 [B, H, W, 3]."""
+    hyper, residuals = (
+        torch.from_numpy(np.stack(x)).to(quality.device, torch.float32, memory_format=torch.channels_last)
+        for x in ([s.hyper for s in symbols], [s.residuals for s in symbols])
+    )
     pixels, features = prediction
     context = network.hyper_features(hyper)
-    board = checkerboard(*residuals.shape[2:]).to(device)
-    first = (residuals + network.first_means(hyper, context, features, predicted)) * board
-    second = residuals + network.second_means(first, context, features, predicted)
-    latents = torch.where(board, first, second)
+    board = checkerboard(*residuals.shape[2:], quality.device)
+    first = network.first_means(hyper, context, features, predicted).add_(residuals).mul_(board)
+    second = network.second_means(first, context, features, predicted).add_(residuals).mul_(~board)
+    latents = second.add_(first)
     steps = network.steps(quality, predicted)
-    frames, trunk = network.reconstruct(latents, steps, pixels, features, quality, predicted)
-    return frames[..., :height, :width].round_().clamp_(0, 255).byte(), trunk
+    frames = network.reconstruct(latents, steps, pixels, features, quality, predicted)
+    return pictures(from_layers(frames).round_().clamp_(0, 255).byte())[:, :height, :width]

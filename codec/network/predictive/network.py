@@ -1,11 +1,12 @@
 """The predictive network: a frame from references, motion and latents. What a decoder runs of a base.
 
-    references, motion --warp--> w0, w1 --unshuffle by 8--> predict --> prediction p, features f
+    references, motion --warp--> w0, w1 --1/8--> features f --1/2, with w0 and w1--> prediction p
     hyper-latents h (integers, 1/32) --> context features, for scales in integers and for means in floats
     residuals r (integers, 1/8), two checkerboard passes: y = r + mean
-    frame = p + synthesis(y x step) + correction(y, f)
+    s = p + synthesis(y x step);  trunk (y, f) at 1/8;  frame = s + in-loop filter(s, trunk) at 1/2
 
-All layers run at 1/8 of the frame's resolution: pixels are touched by the warps and by the last shuffle alone.
+Most layers run at 1/8 of the frame's resolution. Two pairs run at 1/2, where seams of blocks can be seen: one blends
+what the references show, one takes out of the frame what coding put in, before other frames are made from it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,20 @@ from torch import Tensor, nn
 from codec.network.predictive.layers import Residual, act, zeroed
 from codec.network.predictive.quality import KNOTS, initial_step, knot_quality, knot_weights
 from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, TrainedLayer, row_bits, row_ratio, scale_network
-from codec.network.predictive.transform import BLOCK, CHROMA, DC, LATENTS, LUMA, block_basis
+from codec.network.predictive.transform import (
+    BLOCK,
+    CHROMA,
+    DC,
+    DETAIL,
+    DETAILS,
+    LATENTS,
+    LUMA,
+    PIXEL,
+    block_basis,
+)
 
 HYPER = 4  # latent cells to a cell of the hyper-latents, along each axis
 CELL = BLOCK * HYPER  # pixels: frames are padded to a multiple
-LEVEL = 128.0  # of grey: what a key frame is predicted by
-PIXEL = 64.0  # of what the layers see as 1
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,13 @@ class Shape:
     """Widths of a predictive network. Stored with a base; a file names the base."""
 
     features: int = 64  # of prediction and trunk
-    means: int = 48  # hidden, of the mean networks
+    detail: int = 24  # hidden, of the layers at 1/2
+    guide: int = 8  # channels that those see of the features at 1/8
+    means: int = 64  # hidden, of the mean networks
     hyper: int = 16  # channels of the hyper-latents
     context: int = 24  # channels that scale networks see of the hyper-latents
-    hidden: int = 64  # of the scale networks
-    blocks: int = 2  # residual blocks of the trunk
+    hidden: int = 96  # of the scale networks
+    blocks: int = 1  # residual blocks of the trunk
 
 
 # Channels coded first in a cell: low frequencies of each colour. The others are coded knowing them.
@@ -48,6 +59,7 @@ FIRST = (
     *range(LUMA + CHROMA, LUMA + CHROMA + _FIRST_CHROMA),
 )
 SECOND = tuple(c for c in range(LATENTS) if c not in FIRST)
+MOVING = 5  # what scale networks of residuals see of the motion of a cell
 GLOBALS = KNOTS + 1  # what every scale network sees: knot weights of the quality, and whether the frame is predicted
 
 
@@ -57,11 +69,42 @@ def globals_of(quality: Tensor, predicted: bool) -> Tensor:
     return F.pad(knots, (0, 1), value=64.0 * predicted)
 
 
-@lru_cache(8)
-def checkerboard(height: int, width: int) -> Tensor:
+def moving(motion: Tensor, sides: Tensor, height: int, width: int) -> Tensor:
+    """What scale networks see of motion: integers 0..255, float32 [B, MOVING, height, width], 0 beyond the frame.
+
+    motion: integers [B, R, 2, h, w]; sides: [B, R - 1, h, w]. By reference, how far a block moves and how differently
+    from those around it, both as MAGNITUDES; then 64 where one of two references shows it alone. What moves oddly is
+    predicted badly, and this is known before the residuals are.
+    """
+    both = motion[:, [0, -1]].float().flatten(1, 2)
+    p = F.pad(both, (1, 1, 1, 1), mode="replicate")
+    around = (p[..., 1:-1, :-2], p[..., 1:-1, 2:], p[..., :-2, 1:-1], p[..., 2:, 1:-1])
+    rough = torch.stack([(x - both).abs() for x in around]).sum(0)
+    told = [_magnitudes(x.unflatten(1, (2, 2)).sum(2).clamp_max(LARGEST_SYMBOL)) for x in (both.abs(), rough)]
+    alone = F.pad(64.0 * sides[:, :1].abs(), (0, 0) * 2 + (0, 1 - sides[:, :1].shape[1]))
+    found = torch.cat((*told, alone), 1)
+    return F.pad(found, (0, width - found.shape[3], 0, height - found.shape[2]))
+
+
+@lru_cache(16)
+def checkerboard(height: int, width: int, device: torch.device) -> Tensor:
     """Cells of the first pass: bool [height, width]."""
     with torch.inference_mode(False):
-        return (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
+        return ((torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0).to(device)
+
+
+@lru_cache(16)
+def _halves(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Numbers of the cells of the first pass, and of the second: int64 each."""
+    with torch.inference_mode(False):
+        board = checkerboard(height, width, device).flatten()
+        return board.nonzero()[:, 0], (~board).nonzero()[:, 0]
+
+
+@lru_cache(16)
+def _index(channels: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(channels, device=device)
 
 
 class PredictiveNetwork(nn.Module):
@@ -72,10 +115,12 @@ class PredictiveNetwork(nn.Module):
         self.shape = shape
         c, m = shape.features, shape.means
         pixels = 3 * BLOCK**2
+        colours, sites = 3 * DETAIL**2, shape.guide * DETAILS**2
         self.warped = nn.Conv2d(2 * pixels, c, 1)
         self.predict = Residual(c)
-        self.blend = zeroed(nn.Conv2d(c, BLOCK**2, 1))
-        self.predicted = zeroed(nn.Conv2d(c, pixels, 1))
+        self.predict_guide = nn.Conv2d(c, sites, 1)
+        self.blend = nn.Conv2d(2 * colours + shape.guide, shape.detail, 3, padding=1)
+        self.blend_out = zeroed(nn.Conv2d(shape.detail, colours + DETAIL**2, 3, padding=1))
 
         self.expand = nn.Conv2d(shape.hyper, HYPER**2 * shape.context, 3, padding=1)  # hyper-latents to latent cells
         self.mean_first = nn.Conv2d(shape.context + c, m, 1)
@@ -91,7 +136,9 @@ class PredictiveNetwork(nn.Module):
         self.gain = nn.Parameter(torch.zeros(2, KNOTS, c))  # key, predicted: log of the trunk's gain by quality
         self.bias = nn.Parameter(torch.zeros(2, KNOTS, c))
         self.blocks = nn.Sequential(*[Residual(c) for _ in range(shape.blocks)])
-        self.correction = zeroed(nn.Conv2d(c, pixels, 3, padding=1))
+        self.loop_guide = nn.Conv2d(c, sites, 1)
+        self.loop = nn.Conv2d(colours + shape.guide, shape.detail, 3, padding=1)
+        self.loop_out = zeroed(nn.Conv2d(shape.detail, colours, 3, padding=1))
         self.synthesis = nn.Parameter(block_basis().T.clone())  # [pixels, LATENTS]
         steps = torch.tensor([initial_step(knot_quality(k)) for k in range(KNOTS)]).log()
         self.log_step = nn.Parameter(steps[None, :, None].repeat(2, 1, LATENTS))  # key, predicted
@@ -101,7 +148,7 @@ class PredictiveNetwork(nn.Module):
             [scale_network(GLOBALS, 32, h, 8.0), scale_network(GLOBALS + h, 32, h, 8.0)]
         )  # first cells, the others knowing their neighbours
         self.scale_context = TrainedLayer(9 * h, HYPER**2 * shape.context)
-        inputs, first, second = shape.context + GLOBALS, len(FIRST), len(SECOND)
+        inputs, first, second = shape.context + MOVING + GLOBALS, len(FIRST), len(SECOND)
         self.scales = nn.ModuleList(
             [
                 scale_network(inputs, hidden, first),
@@ -125,24 +172,28 @@ class PredictiveNetwork(nn.Module):
     # ---- prediction ----
 
     def prediction(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Warped references float [B, 3, H, W] in 0..255, H and W multiples of 8 -> (prediction, features).
+        """Pictures of `motion.compensate`, float32 [B, 12, H/2, W/2] -> (prediction, features).
 
-        prediction: float32 [B, 192, H/8, W/8], in the order of pixel_unshuffle; features: [B, C, H/8, W/8].
+        H and W are multiples of 8. prediction: float32 of the same shape and units; features: [B, C, H/8, W/8].
         """
-        u0, u1 = F.pixel_unshuffle(first, BLOCK), F.pixel_unshuffle(second, BLOCK)
-        x = self._cast(torch.cat((u0, u1), 1).sub_(LEVEL).div_(PIXEL))
-        x = self.predict(act(self.warped(x)))
-        weight = (self.blend(x).float() + 0.5).repeat(1, 3, 1, 1)
-        return torch.lerp(u0, u1, weight) + self.predicted(x).float() * PIXEL, x
+        both = self._cast(torch.cat((first, second), 1))
+        x = self.predict(act(_blocks_of(both, *self.warped.parameters())))
+        guide = _sites_of(x, *self.predict_guide.parameters())
+        hidden = act(self.blend(torch.cat((both, guide), 1)))
+        colours = first.shape[1]
+        weight, bias = self.blend_out.parameters()
+        correction = F.conv2d(hidden, weight[:colours], bias[:colours], padding=1).float()
+        shared = weight[colours:].repeat(3, 1, 1, 1), bias[colours:].repeat(3)  # by the three colours
+        share = F.conv2d(hidden, *shared, padding=1).float().add_(0.5)
+        return torch.lerp(first, second, share).add_(correction), x
 
     def no_prediction(self, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
         """What `prediction` gives a key frame of height x width cells: grey, and no features."""
         weight = self.warped.weight
-        grey = torch.full((1, 1, 1, 1), LEVEL, device=weight.device)
-        features = torch.zeros(1, 1, 1, 1, device=weight.device, dtype=weight.dtype)
+        grey = torch.zeros(1, 1, 1, 1, device=weight.device)
         return (
-            grey.expand(count, 3 * BLOCK**2, height, width),
-            features.expand(count, self.shape.features, height, width),
+            grey.expand(count, 3 * DETAIL**2, height * DETAILS, width * DETAILS),
+            grey.to(weight.dtype).expand(count, self.shape.features, height, width),
         )
 
     # ---- entropy model: means in floats ----
@@ -161,25 +212,26 @@ class PredictiveNetwork(nn.Module):
         x = act(self.mean_first(torch.cat((context, features), 1)))
         mean = self.mean_first_out(x).float()
         if not predicted:  # three hyper-latents begin as a thumbnail of the picture
-            mean = mean.index_add(1, _index(DC, mean), _thumbnail(hyper))
+            mean = mean.index_add(1, _index(DC, mean.device), _thumbnail(hyper))
         return mean
 
     def second_means(self, first: Tensor, context: Tensor, features: Tensor, predicted: bool) -> Tensor:
         """Means of the other cells' latents, likewise. first: the first cells' latents in steps, 0 elsewhere."""
-        x = act(self.mean_second(torch.cat((context, features), 1)) + self.mean_around(self._cast(first / 4)))
-        near = _neighbours(first) * self.around[int(predicted)][:, None, None]
-        return self.mean_second_out(x).float() + near
+        x = act(self.mean_second(torch.cat((context, features), 1)) + self.mean_around(self._cast(first) / 4))
+        near = _neighbours(first).mul_(self.around[int(predicted)][:, None, None])
+        return near.add_(self.mean_second_out(x).float())
 
     # ---- entropy model: scales in integers, as training sees them ----
 
     def hyper_bits(self, hyper: Tensor, quality: Tensor, predicted: bool) -> Tensor:
         """Bits of hyper-latents, integers [B, hyper, h, w]: [B]."""
         cells = _cells(hyper)  # [B, h w, hyper]
-        first = checkerboard(*hyper.shape[2:]).flatten().to(hyper.device)
+        first, second = _halves(*hyper.shape[2:], hyper.device)
         told = globals_of(quality, predicted)[:, None].expand(-1, cells.shape[1], -1)
-        seen = _cells(_around(_magnitudes(hyper * checkerboard(*hyper.shape[2:]).to(hyper.device))))
-        a = row_bits(cells[:, first], self.hyper_scales[0](told[:, first]))
-        b = row_bits(cells[:, ~first], self.hyper_scales[1](torch.cat((told, seen), -1)[:, ~first]))
+        seen = _cells(_around(_magnitudes(hyper * checkerboard(*hyper.shape[2:], hyper.device))))
+        told_second = torch.cat((told, seen), -1).index_select(1, second)
+        a = row_bits(cells.index_select(1, first), self.hyper_scales[0](told.index_select(1, first)))
+        b = row_bits(cells.index_select(1, second), self.hyper_scales[1](told_second))
         return a.sum((1, 2)) + b.sum((1, 2))
 
     def context(self, hyper: Tensor) -> Tensor:
@@ -192,26 +244,36 @@ class PredictiveNetwork(nn.Module):
     # ---- quantization: what an encoder runs, in the order of coding ----
 
     def quantize(
-        self, latents: Tensor, hyper: Tensor, features: Tensor, quality: Tensor, predicted: bool, weight: Tensor
+        self,
+        latents: Tensor,
+        hyper: Tensor,
+        moved: Tensor | None,
+        features: Tensor,
+        quality: Tensor,
+        weight: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Latents in steps, float32 [B, LATENTS, h, w] -> (residuals, the latents as a decoder has them, bits [B]).
 
-        weight: bits that a squared error of one step is worth, [B, LATENTS, 1, 1]. Each residual is rounded to the
-        integer of least error x weight + bits under the row that its context gives. Gradients reach means and scales.
+        moved: of `moving`; None for key frames. weight: bits that a squared error of one step is worth, [B, LATENTS,
+        1, 1]. Each residual is rounded to the integer of least error x weight + bits under the row that its context
+        gives. Gradients reach means and scales.
         """
+        predicted = moved is not None
+        if moved is None:
+            moved = latents.new_zeros(len(latents), MOVING, *latents.shape[2:])
         told = globals_of(quality, predicted)[:, None].expand(-1, latents[0, 0].numel(), -1)
-        told = torch.cat((self.context(hyper).flatten(1, 2), told), -1)
+        told = torch.cat((self.context(hyper).flatten(1, 2), _cells(moved), told), -1)
         seen = self.hyper_features(hyper)
-        board = checkerboard(*latents.shape[2:]).to(latents.device)
-        cells = board.flatten()
+        board = checkerboard(*latents.shape[2:], latents.device)
+        cells = _halves(*latents.shape[2:], latents.device)
         weights = weight.flatten(1)[:, None]
 
         mean = self.first_means(hyper, seen, features, predicted)
-        first, bits = self._rounded(latents.detach() - mean, cells, told, (), weights, self.scales[:2])
+        first, bits = self._rounded(latents.detach() - mean, cells[0], told, (), weights, self.scales[:2])
         coded = (first + mean) * board
         mean = self.second_means(coded, seen, features, predicted)
         near = (_cells(_around(_magnitudes(first))),)
-        second, more = self._rounded(latents.detach() - mean, ~cells, told, near, weights, self.scales[2:])
+        second, more = self._rounded(latents.detach() - mean, cells[1], told, near, weights, self.scales[2:])
         return first + second, torch.where(board, coded, second + mean), bits + more
 
     def _rounded(
@@ -223,44 +285,70 @@ class PredictiveNetwork(nn.Module):
         weights: Tensor,
         networks: nn.ModuleList,
     ) -> tuple[Tensor, Tensor]:
-        """One pass: integers [B, LATENTS, h, w], zero but at the cells `where`, and their bits [B]."""
-        values = _cells(x)[:, where]  # [B, n, LATENTS]
-        inputs = torch.cat((told, *near), -1)[:, where]
+        """One pass: integers [B, LATENTS, h, w], zero but at the cells of numbers `where`, and their bits [B]."""
+        order = _index(FIRST + SECOND, x.device)
+        values = _cells(x).index_select(1, where).index_select(2, order)  # [B, n, LATENTS]
+        weights = weights.index_select(2, order)
+        inputs = torch.cat((told, *near), -1).index_select(1, where)
         parts: list[Tensor] = []
         bits = x.new_zeros(len(x))
-        for channels, network in zip((FIRST, SECOND), networks, strict=True):
+        split = (len(FIRST), len(SECOND))
+        for own, weight, network in zip(values.split(split, 2), weights.split(split, 2), networks, strict=True):
             rows = network(torch.cat((inputs, *map(_magnitudes, parts)), -1))
-            symbols = _nearest_in_cost(values[..., list(channels)], rows, weights[..., list(channels)])
+            symbols = _nearest_in_cost(own, rows, weight)
             bits = bits + row_bits(symbols, rows).sum((1, 2))
             parts.append(symbols)
-        order = torch.tensor(FIRST + SECOND, device=x.device).argsort()
-        out = x.new_zeros(len(x), x[0, 0].numel(), LATENTS)
-        out[:, where] = torch.cat(parts, -1)[..., order]
+        coded = torch.cat(parts, -1).index_select(2, order.argsort())
+        out = x.new_zeros(len(x), x[0, 0].numel(), LATENTS).index_copy(1, where, coded)
         return out.mT.unflatten(2, x.shape[2:]), bits
 
     # ---- reconstruction ----
 
     def reconstruct(
         self, latents: Tensor, steps: Tensor, prediction: Tensor, features: Tensor, quality: Tensor, predicted: bool
-    ) -> tuple[Tensor, Tensor]:
-        """-> (frame float32 [B, 3, H, W], not rounded or clamped; trunk features [B, C, H/8, W/8])."""
+    ) -> Tensor:
+        """-> frame float32 [B, 12, H/2, W/2], as `prediction`, not rounded."""
         with torch.autocast(quality.device.type, enabled=False):  # a block mean has more digits than bfloat16
-            values = latents.float() * steps
-            coded = F.conv2d(values, self.synthesis[..., None, None])
+            values = latents.float() * (steps / PIXEL)
+            coded = prediction + _sites_of(values, self.synthesis[..., None, None])
         trunk = self.features(values, features, quality, predicted)
-        return F.pixel_shuffle(prediction + coded + self.correction(trunk).float() * PIXEL, BLOCK), trunk
+        seen = torch.cat((self._cast(coded), _sites_of(trunk, *self.loop_guide.parameters())), 1)
+        return coded.add_(self.loop_out(act(self.loop(seen))).float())
 
     def features(self, values: Tensor, features: Tensor, quality: Tensor, predicted: bool) -> Tensor:
-        """Dequantized latents and features of the prediction -> features for both heads, [B, C, h, w]."""
-        x = self.trunk(torch.cat((self._cast(values / PIXEL), features), 1))
+        """Dequantized latents and features of the prediction -> those of the trunk, [B, C, h, w]."""
+        x = self.trunk(torch.cat((self._cast(values), features), 1))
         knots, kind = knot_weights(quality), int(predicted)
         gain = (knots @ self.gain[kind]).exp()[..., None, None].to(x.dtype)
         bias = (knots @ self.bias[kind])[..., None, None].to(x.dtype)
         return self.blocks(act(x * gain + bias))
 
 
-def _index(channels: tuple[int, ...], like: Tensor) -> Tensor:
-    return torch.tensor(channels, device=like.device)
+def _blocks_of(sites: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 1x1 convolution of `to_blocks(sites)`, its weights in the order in which channels_last has the values.
+
+    Weights are quicker to move than sites. (In bfloat16, oneDNN 3.13 gets the same as a strided convolution wrong.)
+    """
+    b, _, h, w = sites.shape
+    weight = weight.view(len(weight), -1, DETAILS, DETAILS).permute(0, 2, 3, 1).flatten(1)
+    rows = sites.permute(0, 2, 3, 1).reshape(b, h // DETAILS, DETAILS, w // DETAILS, -1).transpose(2, 3).flatten(3)
+    return F.linear(rows, weight, bias).permute(0, 3, 1, 2)
+
+
+def _sites_of(blocks: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`from_blocks` of a 1x1 convolution, likewise."""
+    b, _, h, w = blocks.shape
+
+    def moved(p: Tensor) -> Tensor:
+        return p.unflatten(0, (-1, DETAILS**2)).transpose(0, 1).flatten(0, 1)
+
+    rows = (
+        F.conv2d(blocks, moved(weight), None if bias is None else moved(bias))
+        .permute(0, 2, 3, 1)
+        .unflatten(3, (DETAILS, -1))
+        .transpose(2, 3)
+    )
+    return rows.reshape(b, h * DETAILS, w * DETAILS, -1).permute(0, 3, 1, 2)
 
 
 def _thumbnail(hyper: Tensor) -> Tensor:
@@ -288,7 +376,13 @@ def _cells(x: Tensor) -> Tensor:
 @torch.no_grad()
 def _magnitudes(symbols: Tensor) -> Tensor:
     """What a context sees of coded integers -127..127: 32 log2(1 + |s|), rounded."""
-    return torch.from_numpy(MAGNITUDES).to(symbols.device)[symbols.abs().long()]
+    return _table(symbols.device)[symbols.abs().long()]
+
+
+@lru_cache(4)
+def _table(device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.from_numpy(MAGNITUDES).to(device)
 
 
 @torch.no_grad()
@@ -301,4 +395,4 @@ def _around(x: Tensor) -> Tensor:
 def _neighbours(x: Tensor) -> Tensor:
     """The average of the four cells around each, edges repeated: [B, C, h, w]."""
     p = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    return (p[..., 1:-1, :-2] + p[..., 1:-1, 2:] + p[..., :-2, 1:-1] + p[..., 2:, 1:-1]) / 4
+    return (p[..., 1:-1, :-2] + p[..., 1:-1, 2:]).add_(p[..., :-2, 1:-1]).add_(p[..., 2:, 1:-1]).div_(4)

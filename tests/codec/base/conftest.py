@@ -10,14 +10,13 @@ import torch
 from PIL import Image
 
 from codec.base.corpus import read_corpus
-from codec.base.crops import HELD, TRAINING, Crops, CropSettings, open_crops, prepare
 from codec.base.model import Codec
-from codec.base.references import X265Coder
+from codec.base.scenes import HELD, TRAINING, Scenes, SceneSettings, open_scenes, prepare
 from codec.network.predictive.network import Shape
 from tests.samples import moving_frames, write_video
 
-SHAPE = Shape(features=8, means=8, hyper=4, context=4, hidden=8, blocks=1)
-SETTINGS = CropSettings(size=32, places=2, keys=2, photo_crops=2)
+SHAPE = Shape(features=8, detail=4, guide=2, means=8, hyper=4, context=4, hidden=8, blocks=1)
+SETTINGS = SceneSettings(size=32, photo=40, anchors=(2,))
 
 LIST = """# Corpus
 
@@ -74,16 +73,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prepared(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("prepared") / "crops"
-    prepare(read_corpus(corpus), out, X265Coder(targets=3), SETTINGS, lambda text: None)
+    out = tmp_path_factory.mktemp("prepared") / "scenes"
+    prepare(read_corpus(corpus), out, SETTINGS, lambda text: None)
     return out
 
 
 @pytest.fixture
-def crops(prepared: Path) -> Crops:
-    return open_crops(prepared / TRAINING)
+def scenes(prepared: Path) -> Scenes:
+    return open_scenes(prepared / TRAINING)
 
 
 @pytest.fixture
-def held(prepared: Path) -> Crops:
-    return open_crops(prepared / HELD)
+def held(prepared: Path) -> Scenes:
+    return open_scenes(prepared / HELD)

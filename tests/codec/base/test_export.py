@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from bitstream import MissingBase
 from codec.base.card import card
-from codec.base.crops import Crops
 from codec.base.export import export, read_about
 from codec.base.loop import STATE, BaseSettings, train
 from codec.base.model import Codec, load_codec, read_weights
+from codec.base.scenes import Scenes
 from codec.encoding.predictive.analysis import load_analysis
 from codec.errors import BaseError, OutputError
 from codec.network.predictive import store
@@ -77,8 +77,8 @@ def test_a_base_is_exact_but_for_float16_and_stable(base: Path, tmp_path: Path) 
     assert all(torch.equal(p, codec.analysis.state_dict()[k]) for k, p in analysis.state_dict().items())
 
 
-def test_a_training_becomes_a_base_with_a_card(crops: Crops, held: Crops, tmp_path: Path) -> None:
-    train([crops], held, tmp_path, BaseSettings(steps=3, batch=2), lambda text: None, shape=SHAPE)
+def test_a_training_becomes_a_base_with_a_card(scenes: Scenes, held: Scenes, tmp_path: Path) -> None:
+    train([scenes], held, tmp_path, BaseSettings(steps=3, batch=2), lambda text: None, shape=SHAPE)
     out = tmp_path / "base-3.safetensors"
     digest = export(tmp_path / STATE, out, {"note": "Of waves and discs."})
     assert digest == hashlib.sha256(out.read_bytes()).digest()[:16] == digest_of(out)
@@ -88,7 +88,7 @@ def test_a_training_becomes_a_base_with_a_card(crops: Crops, held: Crops, tmp_pa
             assert torch.equal(tensor, average.tensors[name].half().float())
     with safe_open(out, "pt") as file:
         meta = json.loads(file.metadata()["base"])
-    assert (meta["kind"], meta["version"], meta["shape"]["features"]) == ("predictive", 1, 8)
+    assert (meta["kind"], meta["version"], meta["shape"]["features"]) == ("predictive", 2, 8)
     assert meta["about"]["stages"][0]["steps"] == 3
     page = card(out)
     for words in (
@@ -97,7 +97,8 @@ def test_a_training_becomes_a_base_with_a_card(crops: Crops, held: Crops, tmp_pa
         "3 steps",
         "| CC BY 4.0 | 1 | 0 |",
         "a name | with a bar",
-        "| key 42 |",
+        "scenes: clips 2, photographs 1",
+        "| leaf |",
     ):
         assert words in page
     assert str(tmp_path) not in page
@@ -116,8 +117,8 @@ def test_weights_without_a_word_about_them_are_taken_as_of_the_default_shape(tmp
 def test_weights_that_float16_cannot_hold_are_refused(tmp_path: Path, value: float) -> None:
     codec = tiny_codec()
     with torch.no_grad():
-        codec.network.correction.weight[0, 0, 0, 0] = value
-    with pytest.raises(BaseError, match=r"correction\.weight"):
+        codec.network.loop_out.weight[0, 0, 0, 0] = value
+    with pytest.raises(BaseError, match=r"loop_out\.weight"):
         write_base(tmp_path / "b.safetensors", codec.network, codec.analysis, {})
 
 
@@ -131,7 +132,7 @@ def damages(base: Path) -> dict[str, bytes]:
         return path.read_bytes()
 
     some = {k: v for k, v in tensors.items() if k != "network.blend.bias"}
-    wrong = tensors | {"network.blend.bias": torch.full((64,), torch.nan).half()}
+    wrong = tensors | {"network.blend.bias": torch.full((4,), torch.nan).half()}
     return {
         "empty": b"",
         "text": b"no tensors at all",
@@ -198,9 +199,9 @@ def test_every_shipped_base_is_whole_and_has_a_card() -> None:
 
 def test_what_weights_do_not_say_is_told_them(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "told.safetensors"
-    export(base, out, {"held": {"key 42": {"bpp": 0.5, "psnr": 33.0}}})
-    assert read_base(out).about == {"note": "made for a test", "held": {"key 42": {"bpp": 0.5, "psnr": 33.0}}}
-    assert "| key 42 | 0.5000 | 33.00 |" in card(out)
+    export(base, out, {"held": {"leaf": {"bpp": 0.5, "psnr": 33.0}}})
+    assert read_base(out).about == {"note": "made for a test", "held": {"leaf": {"bpp": 0.5, "psnr": 33.0}}}
+    assert "| leaf | 0.5000 | 33.00 |" in card(out)
     words = tmp_path / "about.json"
     for text in ("", "[1]", "{"):
         words.write_text(text)

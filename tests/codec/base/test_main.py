@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from codec.base import loop
+from bitstream import PEAKED
+from codec.base import loop, scenes
 from codec.base.__main__ import main
+from codec.network.predictive.base_file import write_base
+from codec.network.predictive.scales import LAST_ROW
 from codec.network.predictive.store import digest_of
-from tests.codec.base.conftest import SHAPE
+from codec.rate.motion import MOTION_ROWS
+from codec.rate.sides import SIDE_ROWS
+from tests.codec.base.conftest import SETTINGS, SHAPE, tiny_codec
 
 
 def run(*args: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in args])
 
 
-def test_from_pictures_to_a_card(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of the shape, and scenes of the clips, that tests have."""
     monkeypatch.setattr(loop.train, "__defaults__", (*loop.train.__defaults__[:-1], SHAPE))  # type: ignore[index]
+    short = partial(scenes.SceneSettings, photo=SETTINGS.photo, anchors=SETTINGS.anchors)
+    monkeypatch.setattr(scenes, "SceneSettings", short)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_from_pictures_to_a_card(corpus: Path, tmp_path: Path) -> None:
     command = ("train", corpus, "--out", tmp_path / "run", "--size", 32, "--batch", 2, "--device", "cpu")
     first = run(*command, "--steps", 2)
     assert first.exit_code == 0, first.output
@@ -26,7 +40,7 @@ def test_from_pictures_to_a_card(corpus: Path, tmp_path: Path, monkeypatch: pyte
     assert again.exit_code == 0, again.output
     assert "prepared already" in again.stderr
     assert '"step": 3' in again.stdout.splitlines()[-1]
-    base = tmp_path / "base-1.safetensors"
+    base = tmp_path / "base-3.safetensors"
     exported = run("export", tmp_path / "run" / "state.safetensors", "--out", base)
     assert exported.stdout.strip() == digest_of(base).hex()
     page = run("card", base)
@@ -34,7 +48,32 @@ def test_from_pictures_to_a_card(corpus: Path, tmp_path: Path, monkeypatch: pyte
     assert digest_of(base).hex() in page.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["prepare"], ["train"], ["export"], ["card"]])
+@pytest.mark.usefixtures("tiny")
+def test_prepared_scenes_serve_every_training(corpus: Path, prepared: Path, tmp_path: Path) -> None:
+    again = run("prepare", corpus, "--out", prepared, "--size", 32)
+    assert again.exit_code == 0, again.output
+    assert again.stderr.splitlines() == ["train: prepared already", "held: prepared already"]
+    command = ("train", corpus, "--out", tmp_path / "run", "--batch", 2, "--device", "cpu", "--steps", 1)
+    trained = run(*command, "--scenes", prepared, "--scenes", prepared)
+    assert trained.exit_code == 0, trained.output
+    assert trained.stderr == ""
+    assert '"held": {"key": {"bpp": ' in trained.stdout
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["log.jsonl", "state.safetensors"]
+
+
+def test_rows_of_motion_are_fitted_to_what_a_base_codes(corpus: Path, tmp_path: Path) -> None:
+    codec, base = tiny_codec(), tmp_path / "tiny.safetensors"
+    write_base(base, codec.network, codec.analysis, {})
+    found = run("rows", corpus, base, "--clips", 1, "--frames", 3)
+    assert found.exit_code == 0, found.output
+    motion, sides = found.stdout.removeprefix("MOTION_ROWS\n").split("SIDE_ROWS\n")
+    tables = [[int(row) for row in table.replace(",", " ").split()] for table in (motion, sides)]
+    assert [len(table) for table in tables] == [MOTION_ROWS.size, SIDE_ROWS.size]
+    assert PEAKED <= min(tables[0]) < max(tables[0]) <= 255
+    assert 1 <= min(tables[1]) <= max(tables[1]) <= LAST_ROW
+
+
+@pytest.mark.parametrize("command", [[], ["prepare"], ["train"], ["rows"], ["export"], ["card"]])
 def test_help_is_there(command: list[str]) -> None:
     found = run(*command, "--help")
     assert found.exit_code == 0
@@ -45,10 +84,10 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     text = tmp_path / "text.safetensors"
     text.write_text("no tensors")
     for args in (
-        ("prepare", tmp_path, "--out", tmp_path / "crops"),
-        ("prepare", tmp_path, "--out", tmp_path / "crops", "--size", 33),
+        ("prepare", tmp_path, "--out", tmp_path / "scenes"),
+        ("prepare", tmp_path, "--out", tmp_path / "scenes", "--size", 33),
         ("train", tmp_path / "none", "--out", tmp_path / "run"),
-        ("train", tmp_path, "--out", tmp_path / "run", "--crops", tmp_path / "none"),
+        ("train", tmp_path, "--out", tmp_path / "run", "--scenes", tmp_path / "none"),
         ("train", tmp_path, "--out", tmp_path / "run", "--device", "abacus"),
         ("export", tmp_path / "none", "--out", tmp_path / "b.safetensors"),
         ("export", text, "--out", tmp_path / "b.safetensors"),

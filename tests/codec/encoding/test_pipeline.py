@@ -344,7 +344,7 @@ def test_features_keep_to_their_share_of_the_file(
     warnings: list[str] = []
     report = encode(source, tmp_path / "v.nerv", PRESETS[preset].override(**changes), warn=warnings.append)
     parts = report["bytes_by_part"]
-    assert 0 < parts["clip_head" if preset == "grid" else "weights"] <= budget * report["bytes"]
+    assert 0 < parts["clip_head" if preset == "grid" else "features"] <= budget * report["bytes"]
     assert not any("--clip-budget: ask" in warning for warning in warnings)
 
 
@@ -357,8 +357,19 @@ def test_a_share_that_is_too_small_for_features_is_said(
     warnings: list[str] = []
     chosen = PRESETS[preset].override(clip_budget=0.001, **changes)
     encode(source, tmp_path / "v.nerv", chosen, warn=warnings.append, device="cpu")
-    assert any("are of little use" in warning and "(--clip-budget)" in warning for warning in warnings)
+    said = next(warning for warning in warnings if "are of little use" in warning)
     assert any("of --clip-budget: ask for a larger file" in warning for warning in warnings)
+    if preset == "grid":
+        assert "give them more of it (--clip-budget)" in said
+        return
+    assert "they are one constant vector, as no more goes into 0.1% of the file" in said
+    told = re.search(r"--clip-budget ([\d.]+) would hold ones of ([\d.]+)", said)
+    assert told is not None
+    warnings.clear()
+    again = chosen.override(clip_budget=told[1])
+    report = encode(source, tmp_path / "w.nerv", again, warn=warnings.append, device="cpu")
+    assert report["clip_sim"] >= float(told[2]) - 0.001
+    assert not any("are of little use" in warning for warning in warnings)
 
 
 # Nothing lost

@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 
 from bitstream import PEAKED, MalformedChunk, frequencies
 from codec.network.predictive import network as twins
-from codec.network.predictive.frames import empty_symbols
-from codec.network.predictive.network import FIRST, GLOBALS, SECOND, PredictiveNetwork, Shape
+from codec.network.predictive.frames import empty_symbols, moving_of
+from codec.network.predictive.network import FIRST, GLOBALS, MOVING, SECOND, PredictiveNetwork, Shape
 from codec.network.predictive.scales import LARGEST_VALUE, MAGNITUDES, TrainedLayer, scale_network
 from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, RESIDUALS, SIDES, Integers, Symbols
 from codec.network.predictive.transform import LATENTS
@@ -276,11 +276,12 @@ def rows_of(coder: FrameCoder, symbols: Symbols, quality: int, ratio: float | No
     return seen
 
 
-@pytest.mark.parametrize("predicted", [False, True])
+@pytest.mark.parametrize("references", [0, 1, 2])
 @pytest.mark.parametrize("quality", [0, 31, 63])
-def test_rows_are_those_of_the_network_in_training(quality: int, predicted: bool) -> None:
+def test_rows_are_those_of_the_network_in_training(quality: int, references: int) -> None:
     """The decoder's arithmetic on numpy and its twin on torch: the same row for every value."""
-    symbols = random_symbols(np.random.default_rng(quality), 72, 200, int(predicted), 0.7)
+    symbols = random_symbols(np.random.default_rng(quality), 72, 200, references, 0.7)
+    predicted = references > 0
     _, kept, _ = CODER.write(symbols, quality, 1.0)
     passes = rows_of(CODER, kept, quality, 1.0)[-6:]
     q = torch.tensor([float(quality)])
@@ -293,7 +294,7 @@ def test_rows_are_those_of_the_network_in_training(quality: int, predicted: bool
         return twins._cells(x)[0]
 
     with torch.no_grad():
-        board = twins.checkerboard(*hyper.shape[2:])
+        board = twins.checkerboard(*hyper.shape[2:], hyper.device)
         near = cells(twins._around(twins._magnitudes(hyper * board)))
         n = len(near)
         all_told = told.expand(n, -1)
@@ -301,8 +302,9 @@ def test_rows_are_those_of_the_network_in_training(quality: int, predicted: bool
             NETWORK.hyper_scales[0](all_told[board.flatten()]),
             NETWORK.hyper_scales[1](torch.cat((all_told, near), -1)[~board.flatten()]),
         ]
-        board = twins.checkerboard(*residuals.shape[2:])
-        inputs = torch.cat((NETWORK.context(hyper)[0].flatten(0, 1), told.expand(board.numel(), -1)), -1)
+        board = twins.checkerboard(*residuals.shape[2:], residuals.device)
+        moved = cells(moving_of(kept)) if predicted else torch.zeros(board.numel(), MOVING)
+        inputs = torch.cat((NETWORK.context(hyper)[0].flatten(0, 1), moved, told.expand(board.numel(), -1)), -1)
         magnitudes = cells(twins._magnitudes(residuals))
         near = cells(twins._around(twins._magnitudes(residuals * board)))
         for where, seen, nets in (
@@ -414,7 +416,8 @@ def test_a_record_says_what_the_page_says(size: tuple[int, int], references: int
     motion = reader.motion(references, *size, ways) if symbols.flags & MOTION else {}
     sides = reader.sides(*size) if symbols.flags & SIDES else {}
     hyper = reader.hypers(channels, h, w, told)
-    residuals = reader.residuals(hyper, channels, 4 * h, 4 * w, told)
+    moving = page.moving_of(motion, sides, references, size)
+    residuals = reader.residuals(hyper, channels, moving, told)
     for found, wanted in ((motion, kept.motion), (sides, kept.sides), (hyper, kept.hyper), (residuals, kept.residuals)):
         assert found == {place: int(value) for place, value in np.ndenumerate(wanted)}
 

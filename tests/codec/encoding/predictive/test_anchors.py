@@ -25,7 +25,7 @@ def tried(anchor: int, count: int, other: int) -> Try:
     """A key frame of 1000 bytes, the other frames of `other`."""
     coded = [SimpleNamespace(references=(0,) if t else (), record=bytes(other if t else 1000)) for t in range(count)]
     frames: Any = [SimpleNamespace(coded=c, error=10.0) for c in coded]
-    return Try(40.0, anchor, frames, {}, b"")
+    return Try(40.0, anchor, frames, {})
 
 
 def test_key_frames_of_the_whole_segment_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""Frames of any size from their integers."""
+"""Frames of any size from their integers, as FORMAT.md says."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,9 @@ from codec.network.predictive.frames import empty_symbols, latent_size, predict,
 from codec.network.predictive.network import PredictiveNetwork, Shape
 from codec.network.predictive.symbols import Symbols
 from codec.network.predictive.transform import LATENTS
+from tests.bitstream.frame_pixels import Pixels
 
-SHAPE = Shape(features=16, means=8, hyper=4, context=4, hidden=8, blocks=1)
+SHAPE = Shape(features=16, detail=6, guide=2, means=8, hyper=4, context=4, hidden=8, blocks=2)
 SIZES = [(1, 1), (1, 40), (33, 7), (45, 63), (64, 96)]
 
 
@@ -20,11 +21,26 @@ def network() -> PredictiveNetwork:
 
 
 def decoded(
-    network: PredictiveNetwork, symbols: list[Symbols], references: torch.Tensor | None, height: int, width: int
+    network: PredictiveNetwork,
+    symbols: list[Symbols],
+    references: torch.Tensor | None,
+    height: int,
+    width: int,
+    index: int = 40,
 ) -> torch.Tensor:
     prediction = predict(network, references, symbols, height, width)
-    quality = torch.full((len(symbols),), 40.0)
-    return reconstruct(network, symbols, prediction, quality, references is not None, height, width)[0]
+    quality = torch.full((len(symbols),), float(index))
+    frames = reconstruct(network, symbols, prediction, quality, references is not None, height, width)
+    return frames.permute(0, 3, 1, 2)
+
+
+def random_symbols(network: PredictiveNetwork, seed: int, height: int, width: int, references: int) -> Symbols:
+    rng, empty = np.random.default_rng(seed), empty_symbols(network, height, width, references)
+
+    def drawn(like: np.ndarray, most: int) -> np.ndarray:
+        return rng.integers(-most, most + 1, like.shape).astype(np.int16)
+
+    return Symbols(drawn(empty.motion, 30), drawn(empty.sides, 1), drawn(empty.hyper, 3), drawn(empty.residuals, 3))
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -45,24 +61,34 @@ def test_a_predicted_frame_of_nothing_is_the_mean_of_its_references(
 
 
 def test_frames_of_a_batch_are_those_decoded_alone(network: PredictiveNetwork) -> None:
-    rng = np.random.default_rng(4)
-    symbols = []
-    for _ in range(3):
-        empty = empty_symbols(network, 45, 63, 1)
-        symbols.append(
-            Symbols(
-                *(
-                    rng.integers(-3, 4, x.shape).astype(np.int16)
-                    for x in (empty.motion, empty.sides, empty.hyper, empty.residuals)
-                )
-            )
-        )
+    symbols = [random_symbols(network, seed, 45, 63, 1) for seed in range(3)]
     references = torch.randint(0, 256, (3, 1, 3, 45, 63), generator=torch.Generator().manual_seed(1)).byte()
     together = decoded(network, symbols, references, 45, 63)
     for one in range(3):
         alone = decoded(network, symbols[one : one + 1], references[one : one + 1], 45, 63)
         assert (together[one].int() - alone[0].int()).abs().max() <= 1
     assert together.float().std() > 10
+
+
+@pytest.mark.parametrize(("size", "references"), [((40, 33), 0), ((33, 63), 1), ((45, 70), 2)])
+@pytest.mark.parametrize("quality", [46, 59])
+def test_a_frame_shows_what_the_page_says(size: tuple[int, int], references: int, quality: int) -> None:
+    """Every tensor of the base at work, none of them at zero."""
+    torch.manual_seed(quality)
+    network = PredictiveNetwork(SHAPE).eval().requires_grad_(False)
+    for p in network.parameters():
+        p.add_(0.03 * torch.randn_like(p))
+    symbols = random_symbols(network, quality, *size, references)
+    shown = torch.nn.functional.interpolate(torch.rand(references, 3, 6, 8) * 255, size).byte()
+    found = decoded(network, [symbols], shown[None] if references else None, *size, quality)[0].numpy()
+    page = Pixels({name: p.numpy() for name, p in network.state_dict().items()}, quality)
+    parts = (symbols.motion, symbols.sides, symbols.hyper, symbols.residuals)
+    wanted = page.frame(size, [r.numpy() for r in shown], *parts)
+    difference = np.abs(found.astype(int) - wanted)
+    assert difference.max() <= 1  # on the edge between two whole numbers
+    assert (difference > 0).mean() < 0.01
+    assert ((wanted > 0) & (wanted < 255)).mean() > 0.5
+    assert wanted.std() > 10
 
 
 def test_latents_cover_the_frame(network: PredictiveNetwork) -> None:

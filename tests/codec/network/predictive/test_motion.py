@@ -3,11 +3,23 @@
 import pytest
 import torch
 
-from codec.network.predictive.motion import CELL, UNITS, motion_size, warp
+from codec.network.predictive import motion as module
+from codec.network.predictive.motion import CELL, UNITS, compensate, motion_size
+from codec.network.predictive.transform import from_detail, from_layers
+
+ONE_SIDE = torch.zeros(1, 0, 1, 1)
 
 
 def picture(height: int, width: int) -> torch.Tensor:
-    return torch.randint(0, 256, (1, 3, height, width), generator=torch.Generator().manual_seed(5)).float()
+    return torch.randint(0, 256, (1, 3, height, width), generator=torch.Generator().manual_seed(5)).byte()
+
+
+def warp(references: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
+    """One reference of each frame, moved: float32 [B, C, H, W]."""
+    height, width = references.shape[2:]
+    first, second = compensate(references[:, None], motion[:, None], ONE_SIDE)
+    assert torch.equal(first, second)
+    return from_layers(from_detail(first))[..., :height, :width]
 
 
 @pytest.mark.parametrize(("dy", "dx"), [(0, 0), (3, 0), (0, -5), (-2, 7)])
@@ -18,17 +30,17 @@ def test_whole_pixels_are_copied(dy: int, dx: int) -> None:
     x = (torch.arange(56) + dx).clamp(0, 55)
     wanted = reference[:, :, y][..., x]
     found = warp(reference, motion)
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found, wanted.float())
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 3), (33, 17), (8, 64)])
 def test_any_size_keeps_its_size(height: int, width: int) -> None:
     reference = picture(height, width)
     still = torch.zeros(1, 2, *motion_size(height, width))
-    torch.testing.assert_close(warp(reference, still).round(), reference)
+    torch.testing.assert_close(warp(reference, still), reference.float())
     far = torch.full_like(still, 1000.0 * UNITS)
     corner = reference[:, :, -1:, -1:].expand_as(reference)
-    torch.testing.assert_close(warp(reference, far).round(), corner)
+    torch.testing.assert_close(warp(reference, far), corner.float())
 
 
 def test_blocks_move_on_their_own() -> None:
@@ -42,21 +54,21 @@ def test_blocks_move_on_their_own() -> None:
             y = (torch.arange(CELL) + row * CELL + dy).clamp(0, 4 * CELL - 1)
             x = (torch.arange(CELL) + column * CELL + dx).clamp(0, 5 * CELL - 1)
             block = found[:, :, row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]
-            torch.testing.assert_close(block, reference[:, :, y][..., x])
+            torch.testing.assert_close(block, reference[:, :, y][..., x].float())
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_parts_of_pixels_are_interpolated(quarters: int) -> None:
-    """A wave of eight pixels' length and more comes out where it should be, to a hundredth of its height."""
+    """A wave of eight pixels' length and more comes out where it should be, to a fiftieth of its height."""
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(48.0), indexing="ij")
 
     def wave(dy: float, dx: float) -> torch.Tensor:
         return 128 + 50 * torch.sin((x + dx) * 0.7) * torch.cos((y + dy) * 0.5)
 
     motion = torch.tensor([quarters, -quarters]).view(1, 2, 1, 1).expand(1, 2, 5, 6)
-    found = warp(wave(0, 0)[None, None], motion)[0, 0]
+    found = warp(wave(0, 0).round().byte()[None, None], motion)[0, 0]
     part = quarters / UNITS
-    assert (found - wave(part, -part))[8:-8, 8:-8].abs().max() < 1
+    assert (found - wave(part, -part))[8:-8, 8:-8].abs().max() < 2
 
 
 def test_references_of_a_batch_move_on_their_own() -> None:
@@ -66,3 +78,38 @@ def test_references_of_a_batch_move_on_their_own() -> None:
     found = warp(references, motion)
     for one in range(2):
         torch.testing.assert_close(found[one : one + 1], warp(references[one : one + 1], motion[one : one + 1]))
+
+
+def test_blocks_by_phase_and_each_on_its_own_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(3)
+    references = torch.randint(0, 256, (2, 2, 3, 45, 63), generator=generator).byte()
+    motion = torch.randint(-90, 90, (2, 2, 2, *motion_size(45, 63)), generator=generator)
+    sides = torch.randint(-1, 2, (2, 1, *motion_size(45, 63)), generator=generator)
+    found = compensate(references, motion, sides, 32)
+    monkeypatch.setattr(module, "_by_phase", module._each)
+    for one, other in zip(found, compensate(references, motion, sides, 32), strict=True):
+        assert one.shape == (2, 12, 32, 32)
+        assert torch.equal(one, other)
+
+
+def test_a_side_alone_shows_a_block_in_both_pictures() -> None:
+    references = torch.stack((picture(24, 24), 255 - picture(24, 24)), 1)
+    sides = torch.tensor([[1, 0, -1]] * 3)[None, None]
+    motion = torch.zeros(1, 2, 2, 3, 3)
+    first, second = (from_layers(from_detail(x)) for x in compensate(references, motion, sides))
+    for column, (one, other) in enumerate(((0, 0), (0, 1), (1, 1))):
+        x = slice(CELL * column, CELL * (column + 1))
+        assert torch.equal(first[..., x], references[:, one, :, :, x].float())
+        assert torch.equal(second[..., x], references[:, other, :, :, x].float())
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 31), (24, 1), (16, 40)])
+def test_edges_are_repeated_beyond_the_frame(height: int, width: int) -> None:
+    motion = torch.full((1, 1, 2, *motion_size(height, width)), 3)
+    motion[..., 0, 0] = -6
+    reference = picture(height, width)[:, None]
+    near = from_detail(compensate(reference, motion, ONE_SIDE)[0])[..., :height, :width]
+    found = from_detail(compensate(reference, motion, ONE_SIDE, 32)[0])
+    y, x = (torch.arange(side).clamp_max(last - 1) for side, last in zip(found.shape[2:], (height, width), strict=True))
+    assert found.shape[2] % 32 == found.shape[3] % 32 == 0
+    assert torch.equal(found, near[:, :, y][..., x])

@@ -1,0 +1,148 @@
+"""The pixels of a frame as FORMAT.md says them: a second implementation, to hold the first against.
+
+In numpy and float64, slow and plain; it shares nothing with the codec but the tensors of a base.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.integer]
+
+TAPS = (
+    (0, 0, 0, 64, 0, 0, 0, 0),
+    (-1, 4, -10, 58, 17, -5, 1, 0),
+    (-1, 4, -11, 40, 40, -11, 4, -1),
+    (0, 1, -5, 17, 58, -10, 4, -1),
+)
+
+
+class Pixels:
+    """Frames of one quality index, by the tensors of a base."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[np.float32]], quality: int) -> None:
+        self._tensors = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+        self._knots = [max(0.0, 1 - abs(7 * quality / 63 - i)) for i in range(8)]
+
+    def frame(
+        self,
+        size: tuple[int, int],
+        references: Sequence[NDArray[np.uint8]],
+        motion: Integers,
+        sides: Integers,
+        hyper: Integers,
+        residuals: Integers,
+    ) -> NDArray[np.uint8]:
+        """references: [3, H, W] each; the integers as records have them, all of the sides in one axis more."""
+        _, h, w = residuals.shape
+        predicted = len(references) > 0
+        if predicted:
+            shown = [moved(r, m) for r, m in zip(references, motion, strict=True)]
+            first, second = _alone(shown, sides)
+            p, f = self.prediction(*(_padded(x, 8 * h, 8 * w) for x in (first, second)))
+        else:
+            p, f = np.full((12, 4 * h, 4 * w), 128.0), np.zeros((len(self._tensors["trunk.bias"]), h, w))
+        v = self.latents(hyper, residuals, f, predicted) * np.exp(self._at("log_step", predicted))[:, None, None]
+        gain, bias = (self._at(name, predicted)[:, None, None] for name in ("gain", "bias"))
+        t = _act(self._conv("trunk", v / 64, f) * np.exp(gain) + bias)
+        for name in sorted({k.split(".")[1] for k in self._tensors if k.startswith("blocks.")}, key=int):
+            t = self._res(f"blocks.{name}", t)
+        s = p + shuffle(np.einsum("oc,chw->ohw", self._tensors["synthesis"], v), 4)
+        o = self._conv("loop_out", _act(self._conv("loop", (s - 128) / 64, shuffle(self._conv("loop_guide", t), 4))))
+        pixels = shuffle(s + 64 * o, 2)[:, : size[0], : size[1]]
+        return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+    def prediction(self, first: Array, second: Array) -> tuple[Array, Array]:
+        u0, u1 = unshuffle(first, 2), unshuffle(second, 2)
+        d = (np.concatenate((u0, u1)) - 128) / 64
+        f = self._res("predict", _act(self._conv("warped", unshuffle(d, 4))))
+        o = self._conv("blend_out", _act(self._conv("blend", d, shuffle(self._conv("predict_guide", f), 4))))
+        p = [u0[n] + (o[12 + n % 4] + 0.5) * (u1[n] - u0[n]) + 64 * o[n] for n in range(12)]
+        return np.stack(p), f
+
+    def latents(self, hyper: Integers, residuals: Integers, f: Array, predicted: bool) -> Array:
+        _, h, w = residuals.shape
+        first = np.add.outer(np.arange(h), np.arange(w)) % 2 == 0
+        e = shuffle(self._conv("expand", hyper / 4), 4)
+        mean = self._conv("mean_first_out", _act(self._conv("mean_first", e, f)))
+        if not predicted:
+            for n, channel in enumerate((0, 64, 79)):
+                mean[channel] += 2 * _bilinear(hyper[n], h, w)
+        z0 = (residuals + mean) * first
+        hidden = self._conv("mean_second", e, f) + self._conv("mean_around", z0 / 4)
+        padded = np.pad(z0, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        near = (padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]) / 4
+        around = self._tensors["around"][int(predicted)][:, None, None]
+        mean = self._conv("mean_second_out", _act(hidden)) + around * near
+        return np.where(first, z0, residuals + mean)
+
+    def _at(self, name: str, predicted: bool) -> Array:
+        return np.einsum("i,ic->c", self._knots, self._tensors[name][int(predicted)])
+
+    def _res(self, name: str, x: Array) -> Array:
+        return x + self._conv(f"{name}.second", _act(self._conv(f"{name}.first", x)))
+
+    def _conv(self, name: str, *x: Array) -> Array:
+        weight, bias = self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"]
+        k = weight.shape[-1]
+        padded = np.pad(np.concatenate(x), ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), (1, 2))  # [C, h, w, k, k]
+        return np.einsum("chwij,ocij->ohw", windows, weight, optimize=True) + bias[:, None, None]
+
+
+def moved(reference: NDArray[np.uint8], motion: Integers) -> Array:
+    """What a reference [C, H, W] shows where motion [2, rows, columns] points."""
+    _, height, width = reference.shape
+    out = np.zeros(reference.shape)
+    for y, x in product(range(height), range(width)):
+        down, right = (int(v) for v in motion[:, y // 8, x // 8])
+        ys = [min(max(y + math.floor(down / 4) + i - 3, 0), height - 1) for i in range(8)]
+        xs = [min(max(x + math.floor(right / 4) + i - 3, 0), width - 1) for i in range(8)]
+        taps = np.outer(TAPS[down % 4], TAPS[right % 4]) / 64**2
+        out[:, y, x] = (reference[:, ys][:, :, xs] * taps).sum((1, 2))
+    return out
+
+
+def _alone(shown: Sequence[Array], sides: Integers) -> tuple[Array, Array]:
+    first, second = shown[0], shown[-1]
+    if len(shown) == 1:
+        return first, second
+    side = sides[0].repeat(8, 0).repeat(8, 1)[: first.shape[1], : first.shape[2]]
+    return np.where(side == -1, second, first), np.where(side == 1, first, second)
+
+
+def shuffle(x: Array, n: int) -> Array:
+    channels, h, w = x.shape
+    out = np.zeros((channels // n**2, h * n, w * n))
+    for c, i, j in product(range(len(out)), range(n), range(n)):
+        out[c, i::n, j::n] = x[c * n * n + i * n + j]
+    return out
+
+
+def unshuffle(x: Array, n: int) -> Array:
+    return np.stack([x[c, i::n, j::n] for c, i, j in product(range(len(x)), range(n), range(n))])
+
+
+def _padded(x: Array, height: int, width: int) -> Array:
+    return np.pad(x, ((0, 0), (0, height - x.shape[1]), (0, width - x.shape[2])), mode="edge")
+
+
+def _bilinear(x: Integers, height: int, width: int) -> Array:
+    """Half-pixel centres, edges repeated."""
+    found = x.astype(np.float64)
+    for axis, (count, cells) in enumerate(((height, x.shape[0]), (width, x.shape[1]))):
+        place = np.clip((np.arange(count) + 0.5) * cells / count - 0.5, 0, cells - 1)
+        low = np.floor(place).astype(int)
+        share = np.expand_dims(place - low, 1 - axis)
+        found = found.take(low, axis) * (1 - share) + found.take(np.minimum(low + 1, cells - 1), axis) * share
+    return found
+
+
+def _act(x: Array) -> Array:
+    return np.where(x >= 0, x, 0.1 * x)
