@@ -1,35 +1,35 @@
 """A vector for each block of a frame: what shows it best, and differs least from the vectors around it.
 
 Squares of four by four blocks, then of two by two, then blocks try vectors that are given, vectors of their neighbours,
-and smaller and smaller steps from where they are. Settled on a checkerboard (iterated conditional modes, Besag, 1986).
+and smaller and smaller steps from where they are, one after another to and fro over the frame (iterated conditional
+modes, Besag, 1986).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from codec.encoding.predictive.compiled import compiled
 from codec.encoding.predictive.flow import Field, Plane
 from codec.network.predictive.motion import AFTER, BEFORE, BORDER, CELL, TAPS, UNITS, motion_size
 from codec.rate.motion import LARGEST_MOTION
 
-Vectors = NDArray[np.int64]  # [2, n]
-Places = NDArray[np.intp]  # of blocks, row by row
-Blocks = NDArray[np.float32]  # [n, CELL, CELL]
-Option = Callable[[Vectors, NDArray[np.int64]], Vectors]  # own vectors, those beside [4, 2, n] -> vectors to try
+Blocks = NDArray[np.float32]  # [rows, columns, CELL, CELL]
+Phases = NDArray[np.uint8]  # [UNITS, UNITS, H + 2 EDGE, W + 2 EDGE]: a picture moved by quarters of a pixel
 Levels = tuple[tuple[int, tuple[int, ...]], ...]
 # blocks along the sides of squares that move as one, and the steps tried in eight directions, quarter pixels
 
-AROUND = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x)
+EDGE = BORDER + CELL  # pixels of a picture beyond its edges
 LEAST = 0.25  # bits that a vector must be able to save to be tried
-_LOG = np.log2(1 + np.arange(4096)).astype(np.float32)
+_FARTHEST = 4095
+_LOG = np.log2(1 + np.arange(_FARTHEST + 1)).astype(np.float32)
 
 
 def coded_error(lagrangian: float) -> float:
@@ -45,31 +45,18 @@ class Shown:
         self.size = motion_size(*plane.shape)
 
     @cached_property
-    def _rows(self) -> tuple[NDArray[np.uint8], int, int]:
-        """Rows of CELL pixels from every place of 16 planes, one a phase: ([n, CELL], pixels of a plane, of a row)."""
-        bordered = cv2.copyMakeBorder(self.plane, *(BORDER + CELL,) * 4, cv2.BORDER_REPLICATE)
+    def phases(self) -> Phases:
+        bordered = cv2.copyMakeBorder(self.plane, *(EDGE,) * 4, cv2.BORDER_REPLICATE)
         phases = np.empty((UNITS, UNITS, *bordered.shape), np.uint8)
         filters = [np.array(taps, np.float32) / 64 for taps in TAPS]
         for a, b in np.ndindex(UNITS, UNITS):
             moved = cv2.sepFilter2D(bordered, cv2.CV_32F, filters[b], filters[a], anchor=(BEFORE, BEFORE))
             phases[a, b] = np.clip(np.rint(moved), 0, 255)
-        flat = phases.reshape(-1)
-        return as_strided(flat, (len(flat) - CELL + 1, CELL), (1, 1)), bordered.size, bordered.shape[1]
+        return phases
 
-    def blocks(self, cells: Places, vectors: Vectors, every: int = 1) -> Blocks:
-        """What is shown of blocks where vectors point. every: of how many of their rows one is read."""
-        windows, plane, across = self._rows
-        y, x = np.divmod(cells, self.size[1])
-        (y, a), (x, b) = (
-            (np.clip(first * CELL + whole, 1 - CELL - AFTER, side - 1 + BEFORE) + BORDER + CELL, part)
-            for first, side, (whole, part) in zip((y, x), self.plane.shape, map(_split, vectors), strict=True)
-        )
-        first = (a * UNITS + b) * plane + y * across + x
-        return windows[first[:, None] + np.arange(0, CELL, every) * across].astype(np.float32)
-
-
-def _split(x: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return x // UNITS, x % UNITS
+    def blocks(self, field: Field) -> Blocks:
+        """What is shown of every block where its vector points."""
+        return _blocks(self.phases, field)
 
 
 def in_blocks(plane: Plane) -> Blocks:
@@ -77,22 +64,21 @@ def in_blocks(plane: Plane) -> Blocks:
     rows, columns = motion_size(*plane.shape)
     height, width = plane.shape
     padded = np.pad(plane, ((0, rows * CELL - height), (0, columns * CELL - width)), mode="edge")
-    return padded.reshape(rows, CELL, columns, CELL).swapaxes(1, 2).reshape(-1, CELL, CELL)
+    return np.ascontiguousarray(padded.reshape(rows, CELL, columns, CELL).swapaxes(1, 2))
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What errors and differences of vectors count, in bits."""
+    """What errors of blocks count, in bits."""
 
     lagrangian: float
     most: float  # squared error of a pixel above which errors count by their logarithm: they will be coded
 
     def __call__(self, error: Blocks) -> NDArray[np.float32]:
-        """Bits that the errors of blocks [n, CELL, CELL] are worth: [n]."""
-        squares = np.einsum("nij,nij->n", error, error) / error[0].size
-        counted = np.where(
-            squares < self.most, squares, self.most * (1 + np.log(np.maximum(squares, self.most) / self.most))
-        )
+        """Bits that the errors of blocks [..., CELL, CELL] are worth: [...]."""
+        squares = np.einsum("...ij,...ij->...", error, error) / CELL**2
+        counted = np.minimum(squares, self.most)
+        counted += self.most * np.log(np.maximum(squares, self.most) / self.most)
         return np.asarray(self.lagrangian * CELL**2 * counted, np.float32)
 
 
@@ -103,104 +89,161 @@ def match(
 
     First for squares of several blocks, then for each: what is alike over a square is found and said as one.
     """
-    field = starts[0]
+    field, (rows, columns) = starts[0], shown.size
     for side, steps in levels:
-        field = _Level(shown, wanted, share, worth, change, side).solve([field, *starts], steps)
+        middle_y, middle_x = (np.minimum(np.arange(0, n, side) + side // 2, n - 1) for n in (rows, columns))
+        options = np.stack([f[:, middle_y[:, None], middle_x] for f in (field, *starts)])
+        fixed = (shown.phases, wanted, np.float32(share), np.float32(worth.lagrangian), np.float32(worth.most), side)
+        errors = np.stack([_errors(*fixed, option) for option in options])
+        chosen = np.stack([cv2.blur(e, (3, 3)) for e in errors]).argmin(0)
+        found = np.take_along_axis(options, chosen[None, None], 0)[0]
+        best = np.take_along_axis(errors, chosen[None], 0)[0]
+        _settle(*fixed, np.float32(change * side), options, np.array(steps), found, best)
+        field = found.repeat(side, 1).repeat(side, 2)[:, :rows, :columns]
     return field
 
 
-class _Level:
-    """The search for one vector in each square of side x side blocks."""
+@compiled
+def corner(phases: Phases, y: int, x: int, vy: int, vx: int) -> tuple[int, int]:
+    """Where a picture shows block (y, x) under a vector: row and column in its phases."""
+    top = min(max(y * CELL + vy // UNITS, 1 - CELL - AFTER), phases.shape[2] - 2 * EDGE - 1 + BEFORE) + EDGE
+    left = min(max(x * CELL + vx // UNITS, 1 - CELL - AFTER), phases.shape[3] - 2 * EDGE - 1 + BEFORE) + EDGE
+    return top, left
 
-    def __init__(self, shown: Shown, wanted: Blocks, share: float, worth: Worth, change: float, side: int) -> None:
-        rows, columns = shown.size
-        self.shown, self.wanted, self.share, self.worth = shown, wanted[:, ::side], share, worth
-        self.side, self.change = side, change * side  # along each side of a square
-        self.size = -(-rows // side), -(-columns // side)
-        y, x = np.mgrid[:rows, :columns] // side
-        self.square = (y * self.size[1] + x).ravel()  # of each block
-        self.halves = halves(*self.size)
-        y, x = np.mgrid[: self.size[0], : self.size[1]]
-        self.middle = np.minimum(y * side + side // 2, rows - 1), np.minimum(x * side + side // 2, columns - 1)
 
-    def error(self, squares: Places, vectors: Vectors) -> NDArray[np.float32]:
-        """What the errors of some squares are worth under vectors [2, all squares]."""
-        asked = np.zeros(self.size[0] * self.size[1], bool)
-        asked[squares] = True
-        cells = np.flatnonzero(asked[self.square])
-        blocks = self.shown.blocks(cells, vectors[:, self.square[cells]], self.side)
-        each = self.worth((blocks - self.wanted[cells]) * self.share)
-        return np.bincount(self.square[cells], each, self.size[0] * self.size[1])[squares].astype(np.float32)
+@compiled
+def counted(square: np.float32, lagrangian: np.float32, most: np.float32) -> np.float32:
+    """`Worth` of one block by its mean squared error."""
+    if square > most:
+        square = most * (np.float32(1) + np.log(square / most))
+    return lagrangian * np.float32(CELL**2) * square
 
-    def solve(self, starts: Sequence[Field], steps: Sequence[int]) -> Field:
-        """A field for all blocks."""
-        rows, columns = self.size
-        options = [s[:, self.middle[0], self.middle[1]].reshape(2, -1) for s in starts]
-        every = np.arange(rows * columns)
-        errors = np.stack([self.error(every, o) for o in options])
-        chosen = np.stack([cv2.blur(e.reshape(rows, columns), (3, 3)) for e in errors]).argmin(0).ravel()
-        field, best = np.stack(options)[chosen, :, every].T.copy(), errors[chosen, every]
 
-        def attempt(option: Option) -> None:
-            """Take what an option gives where that is better."""
-            for half in self.halves:
-                around = beside(field.reshape(2, rows, columns))
-                vectors = np.clip(option(field, around), -LARGEST_MOTION, LARGEST_MOTION)
-                now = best + self.change * _apart(field, around)
-                apart = self.change * _apart(vectors, around)
-                squares = np.flatnonzero(half & (apart + LEAST < now) & (vectors != field).any(0))
-                if not len(squares):
+@compiled
+def _blocks(phases: Phases, field: Field) -> Blocks:
+    rows, columns = field.shape[1:]
+    out = np.empty((rows, columns, CELL, CELL), np.float32)
+    for y in range(rows):
+        for x in range(columns):
+            vy, vx = field[0, y, x], field[1, y, x]
+            top, left = corner(phases, y, x, vy, vx)
+            out[y, x] = phases[vy % UNITS, vx % UNITS, top : top + CELL, left : left + CELL]
+    return out
+
+
+@compiled
+def _error(
+    phases: Phases,
+    wanted: Blocks,
+    share: np.float32,
+    lagrangian: np.float32,
+    most: np.float32,
+    side: int,
+    row: int,
+    column: int,
+    vy: int,
+    vx: int,
+) -> np.float32:
+    """What the errors of a square of side x side blocks are worth under a vector, by one of `side` lines of pixels."""
+    worth = np.float32(0)
+    shown = phases[vy % UNITS, vx % UNITS]
+    for y in range(row * side, min(row * side + side, wanted.shape[0])):
+        for x in range(column * side, min(column * side + side, wanted.shape[1])):
+            top, left = corner(phases, y, x, vy, vx)
+            total = np.float32(0)
+            for i in range(0, CELL, side):
+                for j in range(CELL):
+                    lacking = np.float32(shown[top + i, left + j]) - wanted[y, x, i, j]
+                    total += lacking * lacking
+            worth += counted(total * share * share / np.float32(CELL * CELL // side), lagrangian, most)
+    return worth
+
+
+@compiled
+def _errors(
+    phases: Phases, wanted: Blocks, share: np.float32, lagrangian: np.float32, most: np.float32, side: int, field: Field
+) -> NDArray[np.float32]:
+    """`_error` of every square."""
+    rows, columns = field.shape[1:]
+    out = np.empty((rows, columns), np.float32)
+    for y in range(rows):
+        for x in range(columns):
+            out[y, x] = _error(phases, wanted, share, lagrangian, most, side, y, x, field[0, y, x], field[1, y, x])
+    return out
+
+
+@compiled
+def _apart(field: Field, y: int, x: int, vy: int, vx: int) -> np.float32:
+    """Summed logarithms of how far a vector is from each of the four around it, edges repeated."""
+    total = np.float32(0)
+    for k in range(4):
+        a, b = beside_at(field.shape[1], field.shape[2], y, x, k)
+        total += _LOG[min(abs(field[0, a, b] - vy) + abs(field[1, a, b] - vx), _FARTHEST)]
+    return total
+
+
+@compiled
+def beside_at(rows: int, columns: int, y: int, x: int, k: int) -> tuple[int, int]:
+    """The place above, below, left or right of one, or itself at the edge."""
+    if k < 2:
+        return min(max(y + 2 * k - 1, 0), rows - 1), x
+    return y, min(max(x + 2 * k - 5, 0), columns - 1)
+
+
+@compiled
+def around(k: int) -> tuple[int, int]:
+    """One of the eight directions."""
+    if k >= 4:
+        k += 1
+    return k // 3 - 1, k % 3 - 1
+
+
+@compiled
+def _settle(
+    phases: Phases,
+    wanted: Blocks,
+    share: np.float32,
+    lagrangian: np.float32,
+    most: np.float32,
+    side: int,
+    change: np.float32,
+    options: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    field: Field,
+    best: NDArray[np.float32],
+) -> None:
+    """Give each square in turn the best of a few vectors, in place. best: `_error` of each under its vector."""
+    rows, columns = field.shape[1:]
+    given = len(options)
+    for sweep in range(1 + len(steps)):
+        step = steps[sweep - 1] if sweep else 0
+        for k in range(rows * columns):
+            y, x = divmod(k if sweep % 2 == 0 else rows * columns - 1 - k, columns)
+            own = change * _apart(field, y, x, field[0, y, x], field[1, y, x])
+            for n in range(5 + (8 if sweep else given)):
+                vy, vx = field[0, y, x], field[1, y, x]
+                if n < 4:
+                    a, b = beside_at(rows, columns, y, x, n)
+                    wy, wx = field[0, a, b], field[1, a, b]
+                elif n == 4:
+                    wy, wx = 0, 0
+                    for m in range(4):
+                        a, b = beside_at(rows, columns, y, x, m)
+                        wy += field[0, a, b]
+                        wx += field[1, a, b]
+                    wy, wx = (wy + 2) >> 2, (wx + 2) >> 2
+                elif sweep:
+                    a, b = around(n - 5)
+                    wy, wx = vy + a * step, vx + b * step
+                else:
+                    wy, wx = options[n - 5, 0, y, x], options[n - 5, 1, y, x]
+                wy = min(max(wy, -LARGEST_MOTION), LARGEST_MOTION)
+                wx = min(max(wx, -LARGEST_MOTION), LARGEST_MOTION)
+                if wy == vy and wx == vx:
                     continue
-                found = self.error(squares, vectors)
-                better = found + apart[squares] < now[squares]
-                field[:, squares[better]] = vectors[:, squares[better]]
-                best[squares[better]] = found[better]
-
-        def spread() -> None:
-            for k in range(4):
-                attempt(_beside_at(k))
-            attempt(_mean)
-
-        for given in options:
-            attempt(_given(given))
-        spread()
-        for step in steps:
-            for y, x in AROUND:
-                attempt(_moved(step * y, step * x))
-            spread()
-        return field[:, self.square].reshape(2, *self.shown.size)
-
-
-def _given(vectors: Vectors) -> Option:
-    return lambda own, around: vectors
-
-
-def _beside_at(k: int) -> Option:
-    return lambda own, around: around[k]
-
-
-def _moved(y: int, x: int) -> Option:
-    return lambda own, around: own + np.array([[y], [x]])
-
-
-def _mean(own: Vectors, around: NDArray[np.int64]) -> Vectors:
-    return np.rint(around.mean(0)).astype(np.int64)
-
-
-def halves(rows: int, columns: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The two colours of a checkerboard, each settled knowing the other: bool [rows x columns]."""
-    y, x = np.mgrid[:rows, :columns]
-    board = ((y + x) % 2 == 0).ravel()
-    return board, ~board
-
-
-def beside(grid: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What is above, below, left and right of each cell, edges repeated: [..., rows, columns] -> [4, ..., cells]."""
-    p = np.pad(grid, [(0, 0)] * (grid.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
-    near = (p[..., :-2, 1:-1], p[..., 2:, 1:-1], p[..., 1:-1, :-2], p[..., 1:-1, 2:])
-    return np.stack([n.reshape(*grid.shape[:-2], -1) for n in near])
-
-
-def _apart(vectors: Vectors, around: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Summed logarithms of how far vectors [2, n] are from each of those around them [4, 2, n]."""
-    return _LOG[np.minimum(np.abs(vectors - around).sum(1), len(_LOG) - 1)].sum(0)
+                apart = change * _apart(field, y, x, wy, wx)
+                if apart + LEAST >= best[y, x] + own:
+                    continue
+                error = _error(phases, wanted, share, lagrangian, most, side, y, x, wy, wx)
+                if error + apart < best[y, x] + own:
+                    field[0, y, x], field[1, y, x], best[y, x], own = wy, wx, error, apart

@@ -16,21 +16,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import MAX_VALUE, bit_costs
 from codec.encoding.predictive.block_match import (
     Blocks,
     Levels,
     Shown,
     Worth,
-    beside,
+    beside_at,
     coded_error,
-    halves,
     in_blocks,
     match,
 )
+from codec.encoding.predictive.compiled import compiled
 from codec.encoding.predictive.flow import Field, Plane, straight, translations
+from codec.encoding.predictive.motion_choice import choose
 from codec.network.predictive.motion import UNITS, motion_size
-from codec.rate.motion import FURTHER_ROW, along, expect, motion_passes, motion_rows
+from codec.rate.motion import along
 
 NEAR: Levels = ((1, (2, 1)),)  # of a search from where motion is nearly right
 SWEEPS = 2
@@ -45,6 +45,7 @@ class SearchSettings:
     turns: int = 2  # of matching each of two references to what the other lacks
     change: float = 1.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     side: float = 3.0  # bits that a block takes which one of two references shows alone, beside others
+    sweeps: int = 2  # of choosing by what coding takes
     coded: float = 0.4  # share of `coded_error` above which an error is taken to be coded as a residual
 
 
@@ -83,14 +84,16 @@ def search(
         options.append([*own, flow, still, along(ahead, way).astype(np.int64), *moves])
     if len(references) == 1:
         fields = [match(references[0], wanted, 1.0, options[0], worth, settings.change, settings.levels)]
-        shares = np.ones((1, len(wanted)), np.float32)
+        shares = np.ones((1, *still.shape[1:]), np.float32)
     else:
         fields = _match_both(wanted, references, options, worth, settings)
         fields, shares = _sides(wanted, references, fields, worth, settings)
     guesses = [None] if carried is None else [None, carried]
-    tries = [(*_decided(wanted, references, fields, shares, ratio, worth, guess), guess) for guess in guesses]
+    tries = [
+        (*choose(wanted, references, fields, shares, ratio, worth, guess, settings.sweeps), guess) for guess in guesses
+    ]
     _, motion, best = min(tries, key=lambda found: found[0])
-    sides = np.rint(shares[:1] - shares[1:]).reshape(-1, *still.shape[1:]).astype(np.int16)
+    sides = np.rint(shares[:1] - shares[1:]).astype(np.int16)
     return Found(motion, sides[: len(references) - 1], best)
 
 
@@ -102,12 +105,11 @@ def _match_both(
     settings: SearchSettings,
 ) -> list[Field]:
     """Fields to two references, so that the mean of what they show fits: each matched to what the other lacks."""
-    every = np.arange(len(wanted))
     fields = [o[0] for o in options]
     for turn in range(settings.turns):
         levels = NEAR if turn else settings.levels
         for k, reference in enumerate(references):
-            lacking = 2 * wanted - references[1 - k].blocks(every, fields[1 - k].reshape(2, -1))
+            lacking = 2 * wanted - references[1 - k].blocks(fields[1 - k])
             fields[k] = match(reference, lacking, 0.5, [fields[k], *options[k]], worth, settings.change, levels)
     return fields
 
@@ -118,76 +120,38 @@ def _sides(
     """Which blocks one reference alone shows better than the mean of both.
 
     Returns the fields, better ones where a side is alone, and what share of each block is of each reference, float32
-    [2, blocks]: 1 and 0, 0 and 1, or a half each.
+    [2, rows, columns]: 1 and 0, 0 and 1, or a half each.
     """
-    size = fields[0].shape[1:]
-    every = np.arange(len(wanted))
     alone = [
         match(reference, wanted, 1.0, [field], worth, settings.change, NEAR)
         for reference, field in zip(references, fields, strict=True)
     ]
-    both = [r.blocks(every, f.reshape(2, -1)) for r, f in zip(references, fields, strict=True)]
+    both = [r.blocks(f) for r, f in zip(references, fields, strict=True)]
     costs = np.stack(
         [worth(0.5 * (both[0] + both[1]) - wanted)]
-        + [
-            worth(r.blocks(every, f.reshape(2, -1)) - wanted) + settings.side
-            for r, f in zip(references, alone, strict=True)
-        ]
+        + [worth(r.blocks(f) - wanted) + settings.side for r, f in zip(references, alone, strict=True)]
     )
     chosen = costs.argmin(0)
-    for _ in range(SWEEPS):
-        for half in halves(*size):
-            around = beside(chosen.reshape(size))
-            differing = (around[:, None] != np.arange(3)[:, None]).sum(0)  # [3, blocks]
-            chosen[half] = (costs + settings.change * differing).argmin(0)[half]
+    _settle_sides(costs.astype(np.float32), np.float32(settings.change), SWEEPS, chosen)
     shares = np.array([[0.5, 1.0, 0.0], [0.5, 0.0, 1.0]], np.float32)[:, chosen]
-    kept = [np.where((chosen == 1 + k).reshape(size), alone[k], fields[k]) for k in range(2)]
+    kept = [np.where(chosen == 1 + k, alone[k], fields[k]) for k in range(2)]
     return kept, shares
 
 
-def _decided(
-    wanted: Blocks,
-    references: Sequence[Shown],
-    fields: Sequence[Field],
-    shares: NDArray[np.float32],
-    ratio: float,
-    worth: Worth,
-    carried: NDArray[np.int16] | None,
-) -> tuple[float, NDArray[np.int16]]:
-    """-> (cost, motion as it is to be coded), chosen in coding order. shares: of `_sides`."""
-    costs, further = bit_costs(), float(bit_costs()[FURTHER_ROW, 2 * MAX_VALUE])
-    rows, columns = fields[0].shape[1:]
-    ahead = np.zeros((2, rows, columns), np.int16) if carried is None else carried
-    out = np.zeros((len(fields), 2, rows, columns), np.int16)  # as coded: less `ahead`, the second's less `along`
-    final = np.stack(fields).astype(np.int16)
-    cost = 0.0
-    for step, cells, offsets in motion_passes(rows, columns):
-        y, x = cells
-        area = step**2  # blocks whose vectors will be expected to be like these
-        places = y * columns + x
-        share = shares[:, places, None, None]
-        so_far = np.zeros(len(y), np.int64)
-        for r in range(len(fields)):
-            left = wanted[places]
-            for k in range(len(fields)):
-                if k != r:
-                    left = left - share[k] * references[k].blocks(places, final[k][:, y, x].astype(np.int64))
-            steady = (along(final[:1], ratio)[0] if r else ahead)[:, y, x].astype(np.int64)
-            expected, spread = expect(out[r], cells, offsets)
-            best = final[r][:, y, x] - steady - expected
-            options = np.stack([best, np.zeros_like(best), best * [[1], [0]], best * [[0], [1]]])
-            total = np.zeros((len(options), len(y)))
-            for k, option in enumerate(options):
-                before = so_far
-                for axis in range(2):
-                    row = motion_rows(len(fields) - 1 + r, axis, before, spread)
-                    size = np.abs(option[axis])
-                    total[k] += costs[row, np.minimum(size, MAX_VALUE) + MAX_VALUE] + further * (size // MAX_VALUE)
-                    before = before + size
-                total[k] += area * worth(share[r] * references[r].blocks(places, option + expected + steady) - left)
-            cost += float(total.min(0).sum())
-            chosen = np.take_along_axis(options, total.argmin(0)[None, None], 0)[0]
-            out[r][:, y, x] = chosen + expected
-            final[r][:, y, x] = chosen + expected + steady
-            so_far = so_far + np.abs(chosen).sum(0)
-    return cost, final
+@compiled
+def _settle_sides(costs: NDArray[np.float32], change: np.float32, sweeps: int, chosen: NDArray[np.int64]) -> None:
+    """Let each block in turn, to and fro, take what costs least beside what those around it take, in place."""
+    rows, columns = chosen.shape
+    for sweep in range(sweeps):
+        for k in range(rows * columns):
+            y, x = divmod(k if sweep % 2 == 0 else rows * columns - 1 - k, columns)
+            best, least = 0, np.float32(np.inf)
+            for side in range(len(costs)):
+                cost = costs[side, y, x]
+                for n in range(4):
+                    a, b = beside_at(rows, columns, y, x, n)
+                    if chosen[a, b] != side:
+                        cost += change
+                if cost < least:
+                    best, least = side, cost
+            chosen[y, x] = best
