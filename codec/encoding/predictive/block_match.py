@@ -72,14 +72,12 @@ class Worth:
     """What errors of blocks count, in bits."""
 
     lagrangian: float
-    most: float  # squared error of a pixel above which errors count by their logarithm: they will be coded
+    most: float  # squared error of a coefficient above which its error counts by its logarithm: it will be coded
+    rough: float  # likewise of a pixel, as its mean over a block, where whole squares of blocks are compared
 
     def __call__(self, error: Blocks) -> NDArray[np.float32]:
-        """Bits that the errors of blocks [..., CELL, CELL] are worth: [...]."""
-        squares = np.einsum("...ij,...ij->...", error, error) / CELL**2
-        counted = np.minimum(squares, self.most)
-        counted += self.most * np.log(np.maximum(squares, self.most) / self.most)
-        return np.asarray(self.lagrangian * CELL**2 * counted, np.float32)
+        """Bits that the errors of blocks are worth: [rows, columns]. Overwrites them."""
+        return _worth(error, np.float32(self.lagrangian), np.float32(self.most))
 
 
 def match(
@@ -93,7 +91,8 @@ def match(
     for side, steps in levels:
         middle_y, middle_x = (np.minimum(np.arange(0, n, side) + side // 2, n - 1) for n in (rows, columns))
         options = np.stack([f[:, middle_y[:, None], middle_x] for f in (field, *starts)])
-        fixed = (shown.phases, wanted, np.float32(share), np.float32(worth.lagrangian), np.float32(worth.most), side)
+        most = worth.most if side == 1 else worth.rough
+        fixed = (shown.phases, wanted, np.float32(share), np.float32(worth.lagrangian), np.float32(most), side)
         errors = np.stack([_errors(*fixed, option) for option in options])
         chosen = np.stack([cv2.blur(e, (3, 3)) for e in errors]).argmin(0)
         found = np.take_along_axis(options, chosen[None, None], 0)[0]
@@ -120,6 +119,43 @@ def counted(square: np.float32, lagrangian: np.float32, most: np.float32) -> np.
 
 
 @compiled
+def transformed(error: NDArray[np.float32], lagrangian: np.float32, most: np.float32) -> np.float32:
+    """What a block's error [CELL, CELL] is worth: that of its Walsh-Hadamard coefficients, each `counted`. Overwrites it."""
+    for half in (4, 2, 1):
+        for first in range(0, CELL, 2 * half):
+            for i in range(first, first + half):
+                for j in range(CELL):
+                    a, b = error[i, j], error[i + half, j]
+                    error[i, j], error[i + half, j] = a + b, a - b
+    for i in range(CELL):
+        for j in range(i):
+            error[i, j], error[j, i] = error[j, i], error[i, j]
+    for half in (4, 2, 1):
+        for first in range(0, CELL, 2 * half):
+            for i in range(first, first + half):
+                for j in range(CELL):
+                    a, b = error[i, j], error[i + half, j]
+                    error[i, j], error[i + half, j] = a + b, a - b
+    unit = np.float32(1 / (CELL * CELL)) / most
+    below, above = np.float32(0), np.float64(1)
+    for i in range(CELL):
+        for j in range(CELL):
+            square = error[i, j] * error[i, j] * unit
+            below += min(square, np.float32(1))
+            above *= np.float64(max(square, np.float32(1)))
+    return lagrangian * most * below + np.float32(0.72) * np.float32(np.log(above))
+
+
+@compiled
+def _worth(error: Blocks, lagrangian: np.float32, most: np.float32) -> NDArray[np.float32]:
+    out = np.empty(error.shape[:2], np.float32)
+    for y in range(error.shape[0]):
+        for x in range(error.shape[1]):
+            out[y, x] = transformed(error[y, x], lagrangian, most)
+    return out
+
+
+@compiled
 def _blocks(phases: Phases, field: Field) -> Blocks:
     rows, columns = field.shape[1:]
     out = np.empty((rows, columns, CELL, CELL), np.float32)
@@ -143,10 +179,17 @@ def _error(
     column: int,
     vy: int,
     vx: int,
+    scratch: NDArray[np.float32],
 ) -> np.float32:
     """What the errors of a square of side x side blocks are worth under a vector, by one of `side` lines of pixels."""
     worth = np.float32(0)
     shown = phases[vy % UNITS, vx % UNITS]
+    if side == 1:
+        top, left = corner(phases, row, column, vy, vx)
+        for i in range(CELL):
+            for j in range(CELL):
+                scratch[i, j] = share * (np.float32(shown[top + i, left + j]) - wanted[row, column, i, j])
+        return transformed(scratch, lagrangian, most)
     for y in range(row * side, min(row * side + side, wanted.shape[0])):
         for x in range(column * side, min(column * side + side, wanted.shape[1])):
             top, left = corner(phases, y, x, vy, vx)
@@ -166,9 +209,10 @@ def _errors(
     """`_error` of every square."""
     rows, columns = field.shape[1:]
     out = np.empty((rows, columns), np.float32)
+    scratch = np.empty((CELL, CELL), np.float32)
     for y in range(rows):
         for x in range(columns):
-            out[y, x] = _error(phases, wanted, share, lagrangian, most, side, y, x, field[0, y, x], field[1, y, x])
+            out[y, x] = _error(phases, wanted, share, lagrangian, most, side, y, x, field[0, y, x], field[1, y, x], scratch)
     return out
 
 
@@ -214,7 +258,7 @@ def _settle(
 ) -> None:
     """Give each square in turn the best of a few vectors, in place. best: `_error` of each under its vector."""
     rows, columns = field.shape[1:]
-    given = len(options)
+    given, scratch = len(options), np.empty((CELL, CELL), np.float32)
     for sweep in range(1 + len(steps)):
         step = steps[sweep - 1] if sweep else 0
         for k in range(rows * columns):
@@ -244,6 +288,6 @@ def _settle(
                 apart = change * _apart(field, y, x, wy, wx)
                 if apart + LEAST >= best[y, x] + own:
                     continue
-                error = _error(phases, wanted, share, lagrangian, most, side, y, x, wy, wx)
+                error = _error(phases, wanted, share, lagrangian, most, side, y, x, wy, wx, scratch)
                 if error + apart < best[y, x] + own:
                     field[0, y, x], field[1, y, x], best[y, x], own = wy, wx, error, apart

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstream import MAX_VALUE, bit_costs
-from codec.encoding.predictive.block_match import Blocks, Phases, Shown, Worth, around, beside_at, corner, counted
+from codec.encoding.predictive.block_match import Blocks, Phases, Shown, Worth, around, beside_at, corner, transformed
 from codec.encoding.predictive.compiled import compiled
 from codec.encoding.predictive.flow import Field
 from codec.network.predictive.motion import CELL, UNITS
@@ -158,17 +158,16 @@ def _error(
     cell: int,
     columns: int,
     vectors: NDArray[np.int64],
+    error: NDArray[np.float32],
 ) -> np.float32:
-    """What the error of a block under its vectors [R, 2] is worth."""
+    """What the error of a block under its vectors [R, 2] is worth. error: [CELL, CELL], to write to."""
     y, x = divmod(cell, columns)
-    total = np.float32(0)
     first = one[vectors[0, 0] % UNITS, vectors[0, 1] % UNITS]
     top, left = corner(one, y, x, vectors[0, 0], vectors[0, 1])
     if len(vectors) == 1:
         for i in range(CELL):
             for j in range(CELL):
-                lacking = np.float32(first[top + i, left + j]) - wanted[cell, i, j]
-                total += lacking * lacking
+                error[i, j] = np.float32(first[top + i, left + j]) - wanted[cell, i, j]
     else:
         second = other[vectors[1, 0] % UNITS, vectors[1, 1] % UNITS]
         upper, begin = corner(other, y, x, vectors[1, 0], vectors[1, 1])
@@ -176,9 +175,8 @@ def _error(
         for i in range(CELL):
             for j in range(CELL):
                 both = a * np.float32(first[top + i, left + j]) + b * np.float32(second[upper + i, begin + j])
-                lacking = both - wanted[cell, i, j]
-                total += lacking * lacking
-    return counted(total / np.float32(CELL * CELL), lagrangian, most)
+                error[i, j] = both - wanted[cell, i, j]
+    return transformed(error, lagrangian, most)
 
 
 @compiled
@@ -210,6 +208,7 @@ def _choose(
     found = final.copy()  # what shows the frame best
     errors = np.empty(cells, np.float32)
     pair = np.empty((references, 2), np.int64)
+    scratch = np.empty((CELL, CELL), np.float32)
     for cell in order:
         for r in range(references):
             least = np.inf
@@ -228,7 +227,7 @@ def _choose(
                     bits = _bits(coded[:1], cell, parents, costs, further, table)
                 else:
                     bits = _bits(coded, cell, parents, costs, further, table)
-                error = _error(one, other, wanted, shares, lagrangian, most, cell, columns, pair)
+                error = _error(one, other, wanted, shares, lagrangian, most, cell, columns, pair, scratch)
                 if bits + areas[cell] * error < least:
                     least, errors[cell] = bits + areas[cell] * error, error
                     chosen_y, chosen_x = pair[r, 0], pair[r, 1]
@@ -306,7 +305,7 @@ def _choose(
                 bits = _bits_about(coded, cell, parents, first_child, children, costs, further, table)
                 better = bits < now
                 if better:
-                    error = _error(one, other, wanted, shares, lagrangian, most, cell, columns, pair)
+                    error = _error(one, other, wanted, shares, lagrangian, most, cell, columns, pair, scratch)
                     better = bits + error < now
                 if better:
                     now, errors[cell] = bits + error, error

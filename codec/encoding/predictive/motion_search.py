@@ -41,12 +41,13 @@ class SearchSettings:
     """How hard motion is looked for."""
 
     levels: Levels = ((4, (16, 8, 4, 2)), (2, (8, 4, 2, 1)), (1, (4, 2, 1)))
-    share: float = 0.6  # of lambda, that motion is chosen by: what it does not show, filters and latents may
+    share: tuple[float, float] = (0.8, 1.0)  # of lambda, that motion is chosen by: what it does not show, filters and latents may
     turns: int = 2  # of matching each of two references to what the other lacks
     change: float = 1.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     side: float = 3.0  # bits that a block takes which one of two references shows alone, beside others
     sweeps: int = 2  # of choosing by what coding takes
-    coded: float = 0.4  # share of `coded_error` above which an error is taken to be coded as a residual
+    coded: tuple[float, float] = (1.5, 8.0)
+    rough: float = 0.4  # share of `coded_error` above which an error is taken to be coded as a residual
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +73,9 @@ def search(
     starts: for each reference, fields to begin from beside standing still and straight flow. ratio, carried: see
     `code_motion`.
     """
-    lagrangian *= settings.share
-    worth = Worth(lagrangian, settings.coded * coded_error(lagrangian))
+    lagrangian *= settings.share[len(references) - 1]
+    kind = len(references) - 1
+    worth = Worth(lagrangian, settings.coded[kind] * coded_error(lagrangian), settings.rough * coded_error(lagrangian))
     wanted = in_blocks(target)
     still = np.zeros((2, *motion_size(*target.shape)), np.int64)
     ahead = still.astype(np.int16) if carried is None else carried
