@@ -49,7 +49,7 @@ from codec.network.predictive.features import write_features
 from codec.network.predictive.frames import empty_symbols
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import default, digest_of, load_network
-from codec.network.predictive.symbols import CARRIED, MOTION, Symbols
+from codec.network.predictive.symbols import BARE, CARRIED, MEAN, MOTION, Symbols
 from codec.network.weights import part_of
 from codec.rate.records import FrameCoder
 from codec.specs import ACTIVATIONS, CONV_TYPES, NORMS, DualHeadSpec, Geometry
@@ -108,6 +108,7 @@ def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
         symbols = Symbols(*(drawn.integers(-n, n + 1, x.shape).astype(np.int16) for x, n in parts))
         ways = [r - number for r in references]
         flags = symbols.flags | (random.choice((0, CARRIED)) if symbols.flags & MOTION else 0)
+        flags |= random.choice((0, MEAN, BARE, MEAN | BARE)) if ways else 0
         return flags, coder.write(symbols, quality, ways[-1] / ways[0] if ways else None)[0]
 
     def segment(start: int, frames: int) -> FrameSegment:

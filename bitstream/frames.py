@@ -29,7 +29,7 @@ from bitstream.tables import MAX_VALUE, ROWS
 __all__ = ["FLAGS", "MAX_DEPTH", "MAX_REFERENCES", "QUALITIES", "CodedFrame", "FrameSegment", "chain", "write_frames"]
 
 QUALITIES: Final = 64
-FLAGS: Final = 32  # four parts of a record, each there or not, and how the first is coded
+FLAGS: Final = 128  # four parts of a record, each there or not; how the first is coded; how the frame is made, two
 MAX_DEPTH: Final = 16  # frames from one that needs no other to the last of a chain
 MAX_REFERENCES: Final = 2
 _MODULUS: Final = 2 * MAX_VALUE + 1
@@ -52,7 +52,7 @@ class CodedFrame:
     number: int  # in the segment, from 0
     references: tuple[int, ...]  # none for a key frame, else one or two frames coded before, by number
     quality: int  # 0..63
-    flags: int  # 0..31: which parts the record holds, and how; see the network
+    flags: int  # 0..127: which parts the record holds, and how; see the network
     record: bytes
 
 

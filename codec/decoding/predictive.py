@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bitstream import CodedFrame, FrameSegment, MalformedChunk
 from codec.network.predictive.features import Features, read_features
-from codec.network.predictive.frames import empty_symbols, predict, reconstruct
+from codec.network.predictive.frames import alike, empty_symbols, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import find, load_network
 from codec.network.predictive.symbols import CARRIED, Symbols
@@ -123,11 +123,12 @@ class PredictiveDecoder:
         for place in sorted(self._place_of[n] for n in missing):
             frame = table[place]
             depth[frame.number] = 1 + max((depth.get(r, 0) for r in frame.references), default=0)
-        groups: dict[tuple[int, int], list[int]] = {}
+        groups: dict[tuple[int, int, tuple[bool, bool]], list[int]] = {}
         for n, d in depth.items():
-            groups.setdefault((d, len(table[self._place_of[n]].references)), []).append(n)
+            frame = table[self._place_of[n]]
+            groups.setdefault((d, len(frame.references), alike(frame.flags)), []).append(n)
         have = dict(self._shown)
-        for (_, count), group in sorted(groups.items()):
+        for (_, count, _), group in sorted(groups.items()):
             for first in range(0, len(group), TOGETHER):
                 have |= self._batch(group[first : first + TOGETHER], count, have)
         for n in (*missing, *numbers):
@@ -138,7 +139,7 @@ class PredictiveDecoder:
         return [have[n] for n in numbers]
 
     def _batch(self, numbers: list[int], references: int, have: dict[int, Shown]) -> dict[int, Shown]:
-        """Frames of the same number of references, all of them at hand."""
+        """Frames of the same number of references, all of them at hand, and made alike."""
         height, width = self._geometry.height, self._geometry.width
         coded = [self._segment.record(self._place_of[n]) for n in numbers]
         symbols = [self._parsed(frame, have) for frame in coded]

@@ -155,8 +155,8 @@ def expect(field: Integers, cells: Cells, near: Places | None) -> tuple[NDArray[
 
 PREVIOUS_CLASSES = (1, 3)  # least magnitude of each class but the first: of components coded before at the same cell
 SPREAD_CLASSES = (1, 2, 4, 7, 12, 20, 40, 80, 160)  # likewise of the spread of the vectors around
-_PREVIOUS = np.searchsorted(PREVIOUS_CLASSES, np.arange(PREVIOUS_CLASSES[-1] + 1), side="right")
-_SPREAD = np.searchsorted(SPREAD_CLASSES, np.arange(SPREAD_CLASSES[-1] + 1), side="right")
+PREVIOUS = np.searchsorted(PREVIOUS_CLASSES, np.arange(PREVIOUS_CLASSES[-1] + 1), side="right")
+SPREAD = np.searchsorted(SPREAD_CLASSES, np.arange(SPREAD_CLASSES[-1] + 1), side="right")
 
 
 def motion_rows(
@@ -167,9 +167,9 @@ def motion_rows(
     kind: 0 motion to the one reference of a frame, 1 and 2 to the first and to the second of two. before: summed
     magnitudes of the components coded before it at its cells.
     """
-    previous = _PREVIOUS[np.minimum(before, PREVIOUS_CLASSES[-1])]
+    previous = PREVIOUS[np.minimum(before, PREVIOUS_CLASSES[-1])]
     chosen = MOTION_ROWS if table is None else table
-    return chosen[kind, axis, previous, _SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
+    return chosen[kind, axis, previous, SPREAD[np.minimum(spread, SPREAD_CLASSES[-1])]]
 
 
 FURTHER_ROW = PEAKED + 7  # of what a value of the largest magnitude lacks

@@ -20,7 +20,18 @@ from codec.network.predictive.frames import moving_of
 from codec.network.predictive.network import FIRST, GLOBALS, HYPER, MOVING, SECOND, PredictiveNetwork
 from codec.network.predictive.quality import KNOTS, QUALITIES
 from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, IntegerLayer, TrainedLayer
-from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, PARTS, RESIDUALS, SIDES, Integers, Symbols
+from codec.network.predictive.symbols import (
+    BARE,
+    CARRIED,
+    HYPERS,
+    MEAN,
+    MOTION,
+    PARTS,
+    RESIDUALS,
+    SIDES,
+    Integers,
+    Symbols,
+)
 from codec.network.predictive.transform import LATENTS
 from codec.rate.motion import Port, Table, code_motion
 from codec.rate.sides import code_sides
@@ -156,7 +167,7 @@ class FrameCoder:
             seen = [self._seen(hyper), _moved(Symbols(motion, sides, hyper, residuals))]
             residuals = _code_residuals(port, residuals, np.concatenate(seen, -1), networks[2:])
         done(RESIDUALS)
-        return Symbols(motion, sides, hyper, residuals)
+        return Symbols(motion, sides, hyper, residuals, flags & (MEAN | BARE))
 
     def _networks_for(self, quality: int, predicted: bool) -> list[Layers]:
         """All scale networks, told the globals: two of hyper-latents, then four of residuals."""
@@ -178,8 +189,8 @@ class FrameCoder:
 
 def check_flags(flags: int, references: int, where: str) -> None:
     """Raise MalformedChunk for parts that a frame of so many references does not have."""
-    known = sum(PARTS) | CARRIED
-    needs = ((MOTION, references > 0), (SIDES, references == 2), (CARRIED, flags & MOTION))
+    known = sum(PARTS) | CARRIED | MEAN | BARE
+    needs = ((MOTION | MEAN | BARE, references > 0), (SIDES, references == 2), (CARRIED, flags & MOTION))
     if flags & ~known or any(flags & part and not there for part, there in needs):
         raise MalformedChunk(f"{where}: flags {flags} name parts that this frame does not have")
 

@@ -38,6 +38,7 @@ class Pixels:
         sides: Integers,
         hyper: Integers,
         residuals: Integers,
+        flags: int,
     ) -> NDArray[np.uint8]:
         """references: [3, H, W] each; the integers as records have them, all of the sides in one axis more."""
         _, h, w = residuals.shape
@@ -45,7 +46,7 @@ class Pixels:
         if predicted:
             shown = [moved(r, m) for r, m in zip(references, motion, strict=True)]
             first, second = _alone(shown, sides)
-            p, f = self.prediction(*(_padded(x, 8 * h, 8 * w) for x in (first, second)))
+            p, f = self.prediction(_padded(first, 8 * h, 8 * w), _padded(second, 8 * h, 8 * w), bool(flags & 32))
         else:
             p, f = np.full((12, 4 * h, 4 * w), 128.0), np.zeros((len(self._tensors["trunk.bias"]), h, w))
         v = self.latents(hyper, residuals, f, predicted) * np.exp(self._at("log_step", predicted))[:, None, None]
@@ -55,14 +56,22 @@ class Pixels:
             t = self._res(f"blocks.{name}", t)
         s = p + shuffle(np.einsum("oc,chw->ohw", self._tensors["synthesis"], v), 4)
         o = self._conv("loop_out", _act(self._conv("loop", (s - 128) / 64, shuffle(self._conv("loop_guide", t), 4))))
-        pixels = shuffle(s + 64 * o, 2)[:, : size[0], : size[1]]
+        y = s + 64 * o
+        if flags & 64:
+            for row, column in product(range(h // 4), range(w // 4)):
+                if not residuals[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].any():
+                    square = np.s_[:, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+                    y[square] = p[square]
+        pixels = shuffle(y, 2)[:, : size[0], : size[1]]
         return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
-    def prediction(self, first: Array, second: Array) -> tuple[Array, Array]:
+    def prediction(self, first: Array, second: Array, mean: bool) -> tuple[Array, Array]:
         u0, u1 = unshuffle(first, 2), unshuffle(second, 2)
         d = (np.concatenate((u0, u1)) - 128) / 64
         f = self._res("predict", _act(self._conv("warped", unshuffle(d, 4))))
         o = self._conv("blend_out", _act(self._conv("blend", d, shuffle(self._conv("predict_guide", f), 4))))
+        if mean:
+            return (u0 + u1) / 2, f
         p = [u0[n] + (o[12 + n % 4] + 0.5) * (u1[n] - u0[n]) + 64 * o[n] for n in range(12)]
         return np.stack(p), f
 

@@ -29,12 +29,13 @@ Levels = tuple[tuple[int, tuple[int, ...]], ...]
 EDGE = BORDER + CELL  # pixels of a picture beyond its edges
 LEAST = 0.25  # bits that a vector must be able to save to be tried
 _FARTHEST = 4095
+_DIGIT = 0.5 / math.log(2)  # bits that a coefficient takes for each e-fold of its square
 _LOG = np.log2(1 + np.arange(_FARTHEST + 1)).astype(np.float32)
 
 
 def coded_error(lagrangian: float) -> float:
     """Squared error a pixel that is left where residuals are coded: what minimizes lambda D + log2(E / D) / 2."""
-    return 1 / (2 * math.log(2) * lagrangian)
+    return _DIGIT / lagrangian
 
 
 class Shown:
@@ -56,7 +57,7 @@ class Shown:
 
     def blocks(self, field: Field) -> Blocks:
         """What is shown of every block where its vector points."""
-        return _blocks(self.phases, field)
+        return _blocks(self.phases, np.ascontiguousarray(field))
 
 
 def in_blocks(plane: Plane) -> Blocks:
@@ -120,7 +121,11 @@ def counted(square: np.float32, lagrangian: np.float32, most: np.float32) -> np.
 
 @compiled
 def transformed(error: NDArray[np.float32], lagrangian: np.float32, most: np.float32) -> np.float32:
-    """What a block's error [CELL, CELL] is worth: that of its Walsh-Hadamard coefficients, each `counted`. Overwrites it."""
+    """What a block's error [CELL, CELL] is worth, coefficient by coefficient of its Walsh-Hadamard transform.
+
+    Overwrites the error. One that will be coded counts as half the logarithm of its square in bits, as of a coefficient
+    at high rates: a share of a bit for each of its digits.
+    """
     for half in (4, 2, 1):
         for first in range(0, CELL, 2 * half):
             for i in range(first, first + half):
@@ -143,7 +148,7 @@ def transformed(error: NDArray[np.float32], lagrangian: np.float32, most: np.flo
             square = error[i, j] * error[i, j] * unit
             below += min(square, np.float32(1))
             above *= np.float64(max(square, np.float32(1)))
-    return lagrangian * most * below + np.float32(0.72) * np.float32(np.log(above))
+    return lagrangian * most * below + np.float32(_DIGIT) * np.float32(np.log(above))
 
 
 @compiled
@@ -212,7 +217,9 @@ def _errors(
     scratch = np.empty((CELL, CELL), np.float32)
     for y in range(rows):
         for x in range(columns):
-            out[y, x] = _error(phases, wanted, share, lagrangian, most, side, y, x, field[0, y, x], field[1, y, x], scratch)
+            out[y, x] = _error(
+                phases, wanted, share, lagrangian, most, side, y, x, field[0, y, x], field[1, y, x], scratch
+            )
     return out
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from codec.network.predictive.frames import empty_symbols, moving_of, pad, predi
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
-from codec.network.predictive.symbols import CARRIED, MOTION, Integers, Symbols
+from codec.network.predictive.symbols import BARE, CARRIED, MEAN, MOTION, Integers, Symbols
 from codec.network.predictive.transform import PIXEL, to_detail, to_layers
 from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
@@ -79,13 +80,21 @@ class FrameEncoder:
             found = search(luma(frame), planes, starts, ratio, lagrangian(quality), carried, self.settings)
             shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
         q = torch.tensor([float(quality)])
+        wanted = to_detail(to_layers(pad(_planes(frame)[None].float())))
         moved = replace(empty, motion=found.motion, sides=found.sides)
         prediction, features = predict(net, shown, [moved], height, width)
-        left = (to_detail(to_layers(pad(_planes(frame)[None].float()))) - prediction) * PIXEL
+        bare = replace(moved, made=BARE)
+        if predicted:
+            mean, _ = predict(net, shown, [replace(moved, made=MEAN | BARE)], height, width)
+            if F.mse_loss(mean, wanted) < F.mse_loss(prediction, wanted):
+                prediction, moved, bare = mean, replace(moved, made=MEAN), replace(moved, made=MEAN | BARE)
+        left = (wanted - prediction) * PIXEL
         hyper, residuals = self._quantized(left, features, q, moving_of(moved) if predicted else None)
         tries = [replace(moved, hyper=hyper, residuals=residuals)]
-        if predicted and (hyper.any() or residuals.any()):
-            tries.append(moved)
+        if predicted:
+            tries.append(bare)
+            if residuals.any():
+                tries.append(replace(bare, hyper=hyper, residuals=residuals))
 
         def made(symbols: Symbols) -> tuple[float, Encoded, Reference]:
             """-> cost in bits, and what to return."""

@@ -1,13 +1,15 @@
 """Motion as it is best coded: of vectors near those that show a frame best, the ones of least error x lambda + bits.
 
-A vector is coded as the difference from what vectors coded before suggest, so changing it changes what it and the
-vectors that it suggests take. Both are counted to the bit, cell after cell in the order of coding, a few times over.
+First in the order of coding, where an error counts for all the blocks that will be expected to move likewise. Then
+again, a few times over, counted to the bit: a vector is coded as the difference from what vectors before it suggest, so
+that another one changes what it takes, and what those take that it suggests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,43 @@ from codec.encoding.predictive.block_match import Blocks, Phases, Shown, Worth, 
 from codec.encoding.predictive.compiled import compiled
 from codec.encoding.predictive.flow import Field
 from codec.network.predictive.motion import CELL, UNITS
-from codec.rate.motion import FURTHER_ROW, LARGEST_MOTION, MOTION_ROWS, PREVIOUS_CLASSES, SPREAD_CLASSES, motion_passes
+from codec.rate.motion import FURTHER_ROW, LARGEST_MOTION, MOTION_ROWS, PREVIOUS, SPREAD, motion_passes
 
-_PREVIOUS = np.searchsorted(PREVIOUS_CLASSES, np.arange(PREVIOUS_CLASSES[-1] + 1), side="right")
-_SPREAD = np.searchsorted(SPREAD_CLASSES, np.arange(SPREAD_CLASSES[-1] + 1), side="right")
+Cells = NDArray[np.int64]  # places in a grid whose rows follow each other
+Vectors = NDArray[np.int64]  # [references, 2, cells]
+Pair = NDArray[np.int64]  # [references, 2]: the vectors of one cell
+
+# What is tried of a cell. For each reference alone: what coding expects, along both axes or one; what shows the frame
+# best; to go on as carried or steady motion does; the vectors of the four beside; its own, moved in eight directions.
+EXPECTED, FOUND, GOING, BESIDE, MOVED, ALONE = 0, 3, 4, 5, 9, 17
+# For two references together: what coding expects; the vectors of the four beside; the first as expected, or moved, and
+# the second going along.
+BOTH, NEXT, ALONG, SHIFTED, TOGETHER = 0, 1, 5, 6, 14
+
+
+class Picture(NamedTuple):
+    """What motion is to show, and of what."""
+
+    first: Phases
+    second: Phases  # the first again where there is one reference
+    wanted: Blocks  # [cells, CELL, CELL]
+    shares: NDArray[np.float32]  # of each reference in each cell, [references, cells]
+    lagrangian: np.float32
+    most: np.float32  # see `Worth`
+    columns: int
+
+
+class Coding(NamedTuple):
+    """What vectors take; see `codec.rate.motion`."""
+
+    ahead: NDArray[np.int64]  # carried motion, or zeros [2, cells]
+    ratio: float
+    parents: NDArray[np.int64]  # what suggests each cell [cells, 4], -1 for nothing
+    first_child: NDArray[np.int64]  # where what a cell suggests begins in `children` [cells + 1]
+    children: NDArray[np.int64]
+    costs: NDArray[np.float64]
+    further: float  # bits of the largest magnitude under `FURTHER_ROW`
+    table: NDArray[np.int64]  # rows, of as many kinds as there are references
 
 
 def choose(
@@ -35,55 +70,196 @@ def choose(
 ) -> tuple[float, NDArray[np.int16]]:
     """-> (error x lambda + bits, motion [R, 2, rows, columns]).
 
-    shares: of each reference in each block, float32 [R, rows, columns]. ratio, carried: see `code_motion`.
+    shares: of each reference in each block, float32 [R, rows, columns]. ratio, carried: see `code_motion`. sweeps: how
+    often all vectors are settled to the bit.
     """
-    rows, columns = fields[0].shape[1:]
-    order, areas, parents, first_child, children = _graph(rows, columns)
-    final = np.stack(fields).astype(np.int64).reshape(len(fields), 2, -1)
+    count, (rows, columns) = len(fields), fields[0].shape[1:]
+    order, areas, graph = _graph(rows, columns)
+    final = np.stack(fields).astype(np.int64).reshape(count, 2, -1)
     ahead = np.zeros_like(final[0]) if carried is None else carried.astype(np.int64).reshape(2, -1)
     costs = bit_costs()
-    cost = _choose(
+    picture = Picture(
         references[0].phases,
         references[-1].phases,
         wanted.reshape(-1, CELL, CELL),
-        shares.reshape(len(shares), -1),
-        float(ratio),
+        np.ascontiguousarray(shares.reshape(count, -1)),
         np.float32(worth.lagrangian),
         np.float32(worth.most),
-        ahead,
-        order,
-        areas,
-        parents,
-        first_child,
-        children,
         columns,
-        costs,
-        float(costs[FURTHER_ROW, 2 * MAX_VALUE]),
-        MOTION_ROWS[len(fields) - 1 :].astype(np.int64),
-        sweeps,
-        final,
     )
-    return cost, final.reshape(len(fields), 2, rows, columns).astype(np.int16)
+    further = float(costs[FURTHER_ROW, 2 * MAX_VALUE])
+    coding = Coding(ahead, float(ratio), *graph, costs, further, MOTION_ROWS[count - 1 :].astype(np.int64))
+    cost = _choose(picture, coding, order, areas, sweeps, final)
+    return cost, final.reshape(count, 2, rows, columns).astype(np.int16)
 
 
 @lru_cache(8)
-def _graph(
-    rows: int, columns: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Cells in the order of coding [n]; of how many each is the first; what suggests each [n, 4], -1 for nothing; what each suggests, as where that
-    begins [n + 1] in a list."""
-    order: list[NDArray[np.int64]] = []
-    parents = np.full((rows * columns, 4), -1)
-    areas = np.empty(rows * columns, np.int64)
+def _graph(rows: int, columns: int) -> tuple[Cells, Cells, tuple[Cells, Cells, Cells]]:
+    """Cells in the order of coding; of how many each is the first; and the parents and children of `Coding`."""
+    order: list[Cells] = []
+    areas, parents = np.empty(rows * columns, np.int64), np.full((rows * columns, 4), -1)
     for step, (y, x), near in motion_passes(rows, columns):
-        areas[y * columns + x] = step**2
         order.append(y * columns + x)
+        areas[order[-1]] = step**2
         if near is not None:
             parents[order[-1]] = near.T
-    pairs = {(int(p), c) for c, own in enumerate(parents) for p in own if p >= 0}
-    by_parent = np.array(sorted(pairs)).reshape(-1, 2)
+    pairs = sorted({(int(p), cell) for cell, own in enumerate(parents) for p in own if p >= 0})
+    by_parent = np.array(pairs, np.int64).reshape(-1, 2)
     first = np.searchsorted(by_parent[:, 0], np.arange(rows * columns + 1))
-    return np.concatenate(order), areas, parents, first, np.ascontiguousarray(by_parent[:, 1])
+    return np.concatenate(order), areas, (parents, first, np.ascontiguousarray(by_parent[:, 1]))
+
+
+@compiled
+def _choose(picture: Picture, coding: Coding, order: Cells, areas: Cells, sweeps: int, final: Vectors) -> float:
+    """Settle motion in place. -> what it costs."""
+    found, coded = final.copy(), np.zeros_like(final)
+    errors = np.empty(final.shape[2], np.float32)
+    pair, scratch = np.empty(final.shape[:2], np.int64), np.empty((CELL, CELL), np.float32)
+    for cell in order:
+        _begin(picture, coding, areas[cell], cell, found, final, coded, errors, pair, scratch)
+    for _ in range(sweeps):
+        for cell in order:
+            _settle(picture, coding, cell, found, final, coded, errors, pair, scratch)
+    cost = 0.0
+    for cell in range(len(errors)):
+        cost += errors[cell] + _bits(coding, coded, cell)
+    return cost
+
+
+@compiled
+def _begin(
+    picture: Picture,
+    coding: Coding,
+    area: int,
+    cell: int,
+    found: Vectors,
+    final: Vectors,
+    coded: Vectors,
+    errors: NDArray[np.float32],
+    pair: Pair,
+    scratch: NDArray[np.float32],
+) -> None:
+    """Choose the vectors of a cell by those before it, an error counting `area` times."""
+    _take(final, cell, pair)
+    for r in range(len(final)):
+        least, best_y, best_x = np.inf, 0, 0
+        for option in range(EXPECTED, FOUND + 1):
+            pair[r, 0], pair[r, 1] = found[r, 0, cell], found[r, 1, cell]
+            _alone(coding, option, r, cell, found, final, coded, picture.columns, pair)
+            _code(coding, pair, cell, coded)
+            bits = _bits(coding, coded[: r + 1], cell)
+            error = _error(picture, cell, pair, scratch)
+            if bits + area * error < least:
+                least, errors[cell], best_y, best_x = bits + area * error, error, pair[r, 0], pair[r, 1]
+        pair[r, 0], pair[r, 1] = best_y, best_x
+    _put(pair, cell, final)
+    _code(coding, pair, cell, coded)
+
+
+@compiled
+def _settle(
+    picture: Picture,
+    coding: Coding,
+    cell: int,
+    found: Vectors,
+    final: Vectors,
+    coded: Vectors,
+    errors: NDArray[np.float32],
+    pair: Pair,
+    scratch: NDArray[np.float32],
+) -> None:
+    """Give a cell the best of a few vectors, all others being as they are."""
+    count = len(final)
+    now = errors[cell] + _bits_about(coding, coded, cell)
+    for option in range(ALONE * count + (TOGETHER if count == 2 else 0)):
+        _take(final, cell, pair)
+        if option < ALONE * count:
+            _alone(coding, option % ALONE, option // ALONE, cell, found, final, coded, picture.columns, pair)
+        else:
+            _together(coding, option - ALONE * count, cell, final, coded, picture.columns, pair)
+        if _in_vain(pair, final, cell):
+            continue
+        _code(coding, pair, cell, coded)
+        bits = _bits_about(coding, coded, cell)
+        if bits < now:
+            error = _error(picture, cell, pair, scratch)
+            if bits + error < now:
+                now, errors[cell] = bits + error, error
+                _put(pair, cell, final)
+                continue
+        _take(final, cell, pair)
+        _code(coding, pair, cell, coded)
+
+
+@compiled
+def _alone(
+    coding: Coding,
+    option: int,
+    r: int,
+    cell: int,
+    found: Vectors,
+    final: Vectors,
+    coded: Vectors,
+    columns: int,
+    pair: Pair,
+) -> None:
+    """Set one vector of a pair as an option says."""
+    if option < FOUND or option == GOING:
+        for axis in range(2):
+            if option in (EXPECTED, GOING, EXPECTED + 1 + axis):
+                pair[r, axis] = coding.ahead[axis, cell] if r == 0 else _along(pair[0, axis], coding.ratio)
+                if option < FOUND:
+                    pair[r, axis] += _expected(coding, coded[r], axis, cell)[0]
+    elif option == FOUND:
+        pair[r, 0], pair[r, 1] = found[r, 0, cell], found[r, 1, cell]
+    elif option < MOVED:
+        y, x = beside_at(final.shape[2] // columns, columns, cell // columns, cell % columns, option - BESIDE)
+        pair[r, 0], pair[r, 1] = final[r, 0, y * columns + x], final[r, 1, y * columns + x]
+    else:
+        y, x = around(option - MOVED)
+        pair[r, 0] += y
+        pair[r, 1] += x
+
+
+@compiled
+def _together(coding: Coding, option: int, cell: int, final: Vectors, coded: Vectors, columns: int, pair: Pair) -> None:
+    """Set both vectors of a pair as an option says."""
+    if NEXT <= option < ALONG:
+        y, x = beside_at(final.shape[2] // columns, columns, cell // columns, cell % columns, option - NEXT)
+        _take(final, y * columns + x, pair)
+        return
+    y, x = around(max(option - SHIFTED, 0))
+    for axis in range(2):
+        if option < SHIFTED:
+            pair[0, axis] = coding.ahead[axis, cell] + _expected(coding, coded[0], axis, cell)[0]
+        else:
+            pair[0, axis] += x if axis else y
+        further = _expected(coding, coded[1], axis, cell)[0] if option == BOTH else coded[1, axis, cell]
+        pair[1, axis] = _along(pair[0, axis], coding.ratio) + further
+
+
+@compiled
+def _take(vectors: Vectors, cell: int, pair: Pair) -> None:
+    for r in range(len(pair)):
+        pair[r, 0], pair[r, 1] = vectors[r, 0, cell], vectors[r, 1, cell]
+
+
+@compiled
+def _put(pair: Pair, cell: int, vectors: Vectors) -> None:
+    for r in range(len(pair)):
+        vectors[r, 0, cell], vectors[r, 1, cell] = pair[r, 0], pair[r, 1]
+
+
+@compiled
+def _in_vain(pair: Pair, vectors: Vectors, cell: int) -> bool:
+    """Whether a pair is what a cell has already, or too long."""
+    same = True
+    for r in range(len(pair)):
+        for axis in range(2):
+            same &= pair[r, axis] == vectors[r, axis, cell]
+            if abs(pair[r, axis]) > LARGEST_MOTION:
+                return True
+    return same
 
 
 @compiled
@@ -93,8 +269,18 @@ def _along(first: int, ratio: float) -> int:
 
 
 @compiled
-def _expected(coded: NDArray[np.int64], axis: int, near: NDArray[np.int64]) -> tuple[int, int]:
+def _code(coding: Coding, pair: Pair, cell: int, coded: Vectors) -> None:
+    """Vectors of a cell to what is coded of them: less carried motion, and the second less the first going on."""
+    for axis in range(2):
+        coded[0, axis, cell] = pair[0, axis] - coding.ahead[axis, cell]
+        if len(pair) == 2:
+            coded[1, axis, cell] = pair[1, axis] - _along(pair[0, axis], coding.ratio)
+
+
+@compiled
+def _expected(coding: Coding, coded: NDArray[np.int64], axis: int, cell: int) -> tuple[int, int]:
     """`codec.rate.motion.expect` along one axis: (the middle of those around, how far they differ)."""
+    near = coding.parents[cell]
     if near[0] < 0:
         return 0, 0
     first = coded[axis, near[0]]
@@ -107,214 +293,46 @@ def _expected(coded: NDArray[np.int64], axis: int, near: NDArray[np.int64]) -> t
 
 
 @compiled
-def _bits(
-    coded: NDArray[np.int64],
-    cell: int,
-    parents: NDArray[np.int64],
-    costs: NDArray[np.float64],
-    further: float,
-    table: NDArray[np.int64],
-) -> float:
-    """What all the components at a cell take."""
+def _bits(coding: Coding, coded: Vectors, cell: int) -> float:
+    """What the vectors at a cell take."""
     before, bits = 0, 0.0
     for r in range(len(coded)):
-        y, spread_y = _expected(coded[r], 0, parents[cell])
-        x, spread_x = _expected(coded[r], 1, parents[cell])
-        spread = _SPREAD[min(spread_y + spread_x, len(_SPREAD) - 1)]
+        y, spread_y = _expected(coding, coded[r], 0, cell)
+        x, spread_x = _expected(coding, coded[r], 1, cell)
+        spread = SPREAD[min(spread_y + spread_x, len(SPREAD) - 1)]
         for axis in range(2):
             size = abs(coded[r, axis, cell] - (x if axis else y))
-            row = table[r, axis, _PREVIOUS[min(before, len(_PREVIOUS) - 1)], spread]
-            bits += costs[row, MAX_VALUE + min(size, MAX_VALUE)] + further * (size // MAX_VALUE)
+            row = coding.table[r, axis, PREVIOUS[min(before, len(PREVIOUS) - 1)], spread]
+            bits += coding.costs[row, MAX_VALUE + min(size, MAX_VALUE)] + coding.further * (size // MAX_VALUE)
             before += size
     return bits
 
 
 @compiled
-def _bits_about(
-    coded: NDArray[np.int64],
-    cell: int,
-    parents: NDArray[np.int64],
-    first_child: NDArray[np.int64],
-    children: NDArray[np.int64],
-    costs: NDArray[np.float64],
-    further: float,
-    table: NDArray[np.int64],
-) -> float:
-    """What a cell and all that it suggests take."""
-    bits = _bits(coded, cell, parents, costs, further, table)
-    for k in range(first_child[cell], first_child[cell + 1]):
-        bits += _bits(coded, children[k], parents, costs, further, table)
+def _bits_about(coding: Coding, coded: Vectors, cell: int) -> float:
+    """What the vectors at a cell, and all that they suggest, take."""
+    bits = _bits(coding, coded, cell)
+    for k in range(coding.first_child[cell], coding.first_child[cell + 1]):
+        bits += _bits(coding, coded, coding.children[k])
     return bits
 
 
 @compiled
-def _error(
-    one: Phases,
-    other: Phases,
-    wanted: Blocks,
-    shares: NDArray[np.float32],
-    lagrangian: np.float32,
-    most: np.float32,
-    cell: int,
-    columns: int,
-    vectors: NDArray[np.int64],
-    error: NDArray[np.float32],
-) -> np.float32:
-    """What the error of a block under its vectors [R, 2] is worth. error: [CELL, CELL], to write to."""
-    y, x = divmod(cell, columns)
-    first = one[vectors[0, 0] % UNITS, vectors[0, 1] % UNITS]
-    top, left = corner(one, y, x, vectors[0, 0], vectors[0, 1])
-    if len(vectors) == 1:
+def _error(picture: Picture, cell: int, pair: Pair, scratch: NDArray[np.float32]) -> np.float32:
+    """What the error of a block is worth under its vectors."""
+    y, x = divmod(cell, picture.columns)
+    wanted, first = picture.wanted[cell], picture.first[pair[0, 0] % UNITS, pair[0, 1] % UNITS]
+    top, left = corner(picture.first, y, x, pair[0, 0], pair[0, 1])
+    if len(pair) == 1:
         for i in range(CELL):
             for j in range(CELL):
-                error[i, j] = np.float32(first[top + i, left + j]) - wanted[cell, i, j]
+                scratch[i, j] = np.float32(first[top + i, left + j]) - wanted[i, j]
     else:
-        second = other[vectors[1, 0] % UNITS, vectors[1, 1] % UNITS]
-        upper, begin = corner(other, y, x, vectors[1, 0], vectors[1, 1])
-        a, b = shares[0, cell], shares[1, cell]
+        second = picture.second[pair[1, 0] % UNITS, pair[1, 1] % UNITS]
+        upper, begin = corner(picture.second, y, x, pair[1, 0], pair[1, 1])
+        a, b = picture.shares[0, cell], picture.shares[1, cell]
         for i in range(CELL):
             for j in range(CELL):
                 both = a * np.float32(first[top + i, left + j]) + b * np.float32(second[upper + i, begin + j])
-                error[i, j] = both - wanted[cell, i, j]
-    return transformed(error, lagrangian, most)
-
-
-@compiled
-def _choose(
-    one: Phases,
-    other: Phases,
-    wanted: Blocks,
-    shares: NDArray[np.float32],
-    ratio: float,
-    lagrangian: np.float32,
-    most: np.float32,
-    ahead: NDArray[np.int64],
-    order: NDArray[np.int64],
-    areas: NDArray[np.int64],
-    parents: NDArray[np.int64],
-    first_child: NDArray[np.int64],
-    children: NDArray[np.int64],
-    columns: int,
-    costs: NDArray[np.float64],
-    further: float,
-    table: NDArray[np.int64],
-    sweeps: int,
-    final: NDArray[np.int64],
-) -> float:
-    """Settle motion [R, 2, cells], in place. -> what it costs."""
-    references, cells = final.shape[0], final.shape[2]
-    rows = cells // columns
-    coded = np.zeros_like(final)
-    found = final.copy()  # what shows the frame best
-    errors = np.empty(cells, np.float32)
-    pair = np.empty((references, 2), np.int64)
-    scratch = np.empty((CELL, CELL), np.float32)
-    for cell in order:
-        for r in range(references):
-            least = np.inf
-            chosen_y, chosen_x = 0, 0
-            for r2 in range(references):
-                for axis in range(2):
-                    pair[r2, axis] = final[r2, axis, cell]
-            for option in range(4):
-                for axis in range(2):
-                    steady = ahead[axis, cell] if r == 0 else _along(final[0, axis, cell], ratio)
-                    expected, _spread = _expected(coded[r], axis, parents[cell])
-                    kept = option == 3 or option == 1 + axis
-                    pair[r, axis] = found[r, axis, cell] if kept else steady + expected
-                    coded[r, axis, cell] = pair[r, axis] - steady
-                if references == 2 and r == 0:
-                    bits = _bits(coded[:1], cell, parents, costs, further, table)
-                else:
-                    bits = _bits(coded, cell, parents, costs, further, table)
-                error = _error(one, other, wanted, shares, lagrangian, most, cell, columns, pair, scratch)
-                if bits + areas[cell] * error < least:
-                    least, errors[cell] = bits + areas[cell] * error, error
-                    chosen_y, chosen_x = pair[r, 0], pair[r, 1]
-            final[r, 0, cell], final[r, 1, cell] = chosen_y, chosen_x
-            for axis in range(2):
-                steady = ahead[axis, cell] if r == 0 else _along(final[0, axis, cell], ratio)
-                coded[r, axis, cell] = final[r, axis, cell] - steady
-    for _sweep in range(sweeps):
-        for cell in order:
-            y, x = divmod(cell, columns)
-            now = errors[cell] + _bits_about(coded, cell, parents, first_child, children, costs, further, table)
-            # per reference: 4 of what is expected, 4 beside, what was found, 8 around; then all references at once:
-            # what is expected, 4 beside, and the first with all that is coded of the second kept, 8 around
-            for option in range(17 * references + (14 if references == 2 else 0)):
-                for r in range(references):
-                    for axis in range(2):
-                        pair[r, axis] = final[r, axis, cell]
-                r, kind = divmod(option, 17)
-                if r < references:
-                    if kind < 4:
-                        for axis in range(2):
-                            if kind == 0 or kind == 3 or kind == 1 + axis:
-                                steady = ahead[axis, cell] if r == 0 else _along(pair[0, axis], ratio)
-                                expected, _spread = _expected(coded[r], axis, parents[cell])
-                                if kind == 3:
-                                    expected = 0
-                                pair[r, axis] = steady + expected
-                    elif kind < 8:
-                        a, b = beside_at(rows, columns, y, x, kind - 4)
-                        for axis in range(2):
-                            pair[r, axis] = final[r, axis, a * columns + b]
-                    elif kind == 8:
-                        for axis in range(2):
-                            pair[r, axis] = found[r, axis, cell]
-                    else:
-                        a, b = around(kind - 9)
-                        pair[r, 0] += a
-                        pair[r, 1] += b
-                else:
-                    kind = option - 17 * references
-                    if kind == 0:
-                        for axis in range(2):
-                            expected, _spread = _expected(coded[0], axis, parents[cell])
-                            pair[0, axis] = ahead[axis, cell] + expected
-                            expected, _spread = _expected(coded[1], axis, parents[cell])
-                            pair[1, axis] = _along(pair[0, axis], ratio) + expected
-                    elif kind < 5:
-                        a, b = beside_at(rows, columns, y, x, kind - 1)
-                        for axis in range(2):
-                            pair[0, axis] = final[0, axis, a * columns + b]
-                            pair[1, axis] = final[1, axis, a * columns + b]
-                    elif kind == 5:
-                        for axis in range(2):
-                            expected, _spread = _expected(coded[0], axis, parents[cell])
-                            pair[0, axis] = ahead[axis, cell] + expected
-                            pair[1, axis] = _along(pair[0, axis], ratio) + coded[1, axis, cell]
-                    else:
-                        a, b = around(kind - 6)
-                        pair[0, 0] += a
-                        pair[0, 1] += b
-                        for axis in range(2):
-                            pair[1, axis] = _along(pair[0, axis], ratio) + coded[1, axis, cell]
-                same, outside = True, False
-                for r in range(references):
-                    for axis in range(2):
-                        same &= pair[r, axis] == final[r, axis, cell]
-                        outside |= abs(pair[r, axis]) > LARGEST_MOTION
-                if same or outside:
-                    continue
-                before = coded[:, :, cell].copy()
-                for axis in range(2):
-                    coded[0, axis, cell] = pair[0, axis] - ahead[axis, cell]
-                    if references == 2:
-                        coded[1, axis, cell] = pair[1, axis] - _along(pair[0, axis], ratio)
-                bits = _bits_about(coded, cell, parents, first_child, children, costs, further, table)
-                better = bits < now
-                if better:
-                    error = _error(one, other, wanted, shares, lagrangian, most, cell, columns, pair, scratch)
-                    better = bits + error < now
-                if better:
-                    now, errors[cell] = bits + error, error
-                    for r in range(references):
-                        for axis in range(2):
-                            final[r, axis, cell] = pair[r, axis]
-                else:
-                    coded[:, :, cell] = before
-    cost = 0.0
-    for cell in range(cells):
-        cost += errors[cell] + _bits(coded, cell, parents, costs, further, table)
-    return cost
+                scratch[i, j] = both - wanted[i, j]
+    return transformed(scratch, picture.lagrangian, picture.most)

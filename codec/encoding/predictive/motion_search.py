@@ -41,7 +41,10 @@ class SearchSettings:
     """How hard motion is looked for."""
 
     levels: Levels = ((4, (16, 8, 4, 2)), (2, (8, 4, 2, 1)), (1, (4, 2, 1)))
-    share: tuple[float, float] = (0.8, 1.0)  # of lambda, that motion is chosen by: what it does not show, filters and latents may
+    share: tuple[float, float] = (
+        0.8,
+        1.0,
+    )  # of lambda, that motion is chosen by: what it does not show, filters and latents may
     turns: int = 2  # of matching each of two references to what the other lacks
     change: float = 1.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     side: float = 3.0  # bits that a block takes which one of two references shows alone, beside others

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from codec.network.predictive.motion import compensate, motion_size
 from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard, moving
-from codec.network.predictive.symbols import Symbols
-from codec.network.predictive.transform import LATENTS, from_layers, pictures
+from codec.network.predictive.symbols import BARE, MEAN, Symbols, untouched
+from codec.network.predictive.transform import DETAIL, LATENTS, from_layers, pictures
 
 
 def latent_size(height: int, width: int) -> tuple[int, int]:
@@ -48,7 +48,7 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """References uint8 [B, R, 3, H, W], or None for key frames, and the frames' symbols -> prediction and features.
 
-    See `PredictiveNetwork.prediction`; padded to whole cells.
+    See `PredictiveNetwork.prediction`; padded to whole cells. The frames are made alike: see `alike`.
     """
     if references is None:
         return network.no_prediction(len(symbols), *latent_size(height, width))
@@ -56,7 +56,16 @@ def predict(
         torch.from_numpy(np.stack(x)).to(references.device)
         for x in ([s.motion for s in symbols], [s.sides for s in symbols])
     )
-    return network.prediction(*compensate(references, motion, sides, CELL))
+    shown = compensate(references, motion, sides, CELL)
+    mean = bool(symbols[0].made & MEAN)
+    if mean and symbols[0].untouched:  # nothing asks for features
+        return torch.lerp(*shown, 0.5), shown[0].new_empty(0)
+    return network.prediction(*shown, mean)
+
+
+def alike(flags: int) -> tuple[bool, bool]:
+    """What frames that go through the network as one batch have in common, beside the number of their references."""
+    return bool(flags & MEAN), untouched(flags)
 
 
 def pad(pixels: Tensor) -> Tensor:
@@ -75,11 +84,25 @@ def reconstruct(
     width: int,
 ) -> Tensor:
     """-> frames uint8 [B, H, W, 3]."""
+    pixels, features = prediction
+    if not symbols[0].untouched:
+        pixels = _corrected(network, symbols, pixels, features, quality, predicted)
+    return pictures(from_layers(pixels).round_().clamp_(0, 255).byte())[:, :height, :width]
+
+
+def _corrected(
+    network: PredictiveNetwork,
+    symbols: Sequence[Symbols],
+    pixels: Tensor,
+    features: Tensor,
+    quality: Tensor,
+    predicted: bool,
+) -> Tensor:
+    """Predictions, with what latents and filters make of them."""
     hyper, residuals = (
         torch.from_numpy(np.stack(x)).to(quality.device, torch.float32, memory_format=torch.channels_last)
         for x in ([s.hyper for s in symbols], [s.residuals for s in symbols])
     )
-    pixels, features = prediction
     context = network.hyper_features(hyper)
     board = checkerboard(*residuals.shape[2:], quality.device)
     first = network.first_means(hyper, context, features, predicted).add_(residuals).mul_(board)
@@ -87,4 +110,8 @@ def reconstruct(
     latents = second.add_(first)
     steps = network.steps(quality, predicted)
     frames = network.reconstruct(latents, steps, pixels, features, quality, predicted)
-    return pictures(from_layers(frames).round_().clamp_(0, 255).byte())[:, :height, :width]
+    bare = torch.tensor([bool(s.made & BARE) for s in symbols], device=frames.device)
+    if not bare.any():
+        return frames
+    still = F.max_pool2d(residuals.abs().amax(1, keepdim=True), HYPER).eq(0) & bare[:, None, None, None]
+    return torch.where(still.repeat_interleave(CELL // DETAIL, 2).repeat_interleave(CELL // DETAIL, 3), pixels, frames)

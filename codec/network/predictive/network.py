@@ -171,13 +171,16 @@ class PredictiveNetwork(nn.Module):
 
     # ---- prediction ----
 
-    def prediction(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    def prediction(self, first: Tensor, second: Tensor, mean: bool = False) -> tuple[Tensor, Tensor]:
         """Pictures of `motion.compensate`, float32 [B, 12, H/2, W/2] -> (prediction, features).
 
-        H and W are multiples of 8. prediction: float32 of the same shape and units; features: [B, C, H/8, W/8].
+        H and W are multiples of 8. prediction: float32 of the same shape and units, the mean of both pictures where
+        that is asked for; features: [B, C, H/8, W/8].
         """
         both = self._cast(torch.cat((first, second), 1))
         x = self.predict(act(_blocks_of(both, *self.warped.parameters())))
+        if mean:
+            return torch.lerp(first, second, 0.5), x
         guide = _sites_of(x, *self.predict_guide.parameters())
         hidden = act(self.blend(torch.cat((both, guide), 1)))
         colours = first.shape[1]

@@ -12,6 +12,8 @@ Integers = NDArray[np.int16]
 MOTION, HYPERS, RESIDUALS = 1, 2, 4  # flags of a record
 CARRIED = 8  # flag: motion is coded as the difference from what it would be going on
 SIDES = 16  # flag
+MEAN = 32  # flag: the prediction is the mean of what the references show
+BARE = 64  # flag: where no residual is, the frame is its prediction
 PARTS = {MOTION: "motion", SIDES: "sides", HYPERS: "hyper-latents", RESIDUALS: "latents"}
 
 
@@ -23,10 +25,20 @@ class Symbols:
     sides: Integers  # [references - 1, rows, columns]: 1 the first alone shows a block, -1 the second, 0 both
     hyper: Integers  # [hyper, h / 4, w / 4]
     residuals: Integers  # [LATENTS, h, w]: latents minus their means, in steps
+    made: int = 0  # MEAN, BARE
 
     @property
     def flags(self) -> int:
-        """Which parts are not all zero."""
-        return sum(
-            f for f, x in zip(PARTS, (self.motion, self.sides, self.hyper, self.residuals), strict=True) if x.any()
-        )
+        """Which parts are not all zero, and how the frame is made of them."""
+        parts = (self.motion, self.sides, self.hyper, self.residuals)
+        return self.made | sum(f for f, x in zip(PARTS, parts, strict=True) if x.any())
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the frame is its prediction."""
+        return untouched(self.flags)
+
+
+def untouched(flags: int) -> bool:
+    """`Symbols.untouched` by the flags of a record."""
+    return bool(flags & BARE) and not flags & (HYPERS | RESIDUALS)

@@ -18,7 +18,7 @@ from codec.network.predictive import network as twins
 from codec.network.predictive.frames import empty_symbols, moving_of
 from codec.network.predictive.network import FIRST, GLOBALS, MOVING, SECOND, PredictiveNetwork, Shape
 from codec.network.predictive.scales import LARGEST_VALUE, MAGNITUDES, TrainedLayer, scale_network
-from codec.network.predictive.symbols import CARRIED, HYPERS, MOTION, RESIDUALS, SIDES, Integers, Symbols
+from codec.network.predictive.symbols import BARE, CARRIED, HYPERS, MEAN, MOTION, RESIDUALS, SIDES, Integers, Symbols
 from codec.network.predictive.transform import LATENTS
 from codec.rate import records
 from codec.rate.motion import LARGEST_MOTION, MOTION_ROWS, Moved, carry, code_motion, motion_passes
@@ -61,7 +61,8 @@ def random_symbols(rng: np.random.Generator, height: int, width: int, references
 
 
 def same(a: Symbols, b: Symbols) -> bool:
-    return all(np.array_equal(getattr(a, part), getattr(b, part)) for part in ("motion", "sides", "hyper", "residuals"))
+    parts = ("motion", "sides", "hyper", "residuals")
+    return a.made == b.made and all(np.array_equal(getattr(a, part), getattr(b, part)) for part in parts)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -95,7 +96,7 @@ def test_what_is_kept_differs_only_where_nothing_is_coded() -> None:
 def test_only_the_parts_of_the_flags_are_coded() -> None:
     rng = np.random.default_rng(2)
     symbols, empty = random_symbols(rng, 64, 64, 2, 1.0), empty_symbols(NETWORK, 64, 64, 2)
-    for flags in (*range(8), *range(16, 24)):
+    for flags in (*range(8), *range(16, 24), 32, 64 + 7, 96 + 23):
         parts = [
             part if flags & flag else none
             for flag, part, none in (
@@ -105,7 +106,8 @@ def test_only_the_parts_of_the_flags_are_coded() -> None:
                 (RESIDUALS, symbols.residuals, empty.residuals),
             )
         ]
-        chosen = Symbols(*parts)
+        motion, sides, hyper, residuals = parts
+        chosen = Symbols(motion, sides, hyper, residuals, flags & (MEAN | BARE))
         assert chosen.flags == flags
         record, kept, bits = CODER.write(chosen, 30, 1.0)
         assert same(CODER.read(record, flags, empty, 30, 1.0, "frame"), kept)
@@ -235,6 +237,9 @@ def test_a_changed_record_is_refused_or_another(place: int, byte: int, kind: str
         (b"", 16, 1, "flags 16 name parts that this frame does not have"),
         (b"", 8, 1, "flags 8 name parts that this frame does not have"),
         (b"", MOTION, 0, "flags 1 name parts"),
+        (b"", MEAN, 0, "flags 32 name parts"),
+        (b"", BARE, 0, "flags 64 name parts"),
+        (b"", 128, 1, "flags 128 name parts"),
         (b"\1", 0, 1, "words are not those"),
         (b"\1\0", 0, 1, "zero bytes at the end"),
         (b"\0", 0, 1, "words are not those"),

@@ -1,12 +1,14 @@
 """Frames of any size from their integers, as FORMAT.md says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from codec.network.predictive.frames import empty_symbols, latent_size, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork, Shape
-from codec.network.predictive.symbols import Symbols
+from codec.network.predictive.symbols import BARE, MEAN, Symbols
 from codec.network.predictive.transform import LATENTS
 from tests.bitstream.frame_pixels import Pixels
 
@@ -70,25 +72,44 @@ def test_frames_of_a_batch_are_those_decoded_alone(network: PredictiveNetwork) -
     assert together.float().std() > 10
 
 
-@pytest.mark.parametrize(("size", "references"), [((40, 33), 0), ((33, 63), 1), ((45, 70), 2)])
+@pytest.mark.parametrize(
+    ("size", "references", "made"),
+    [((40, 33), 0, 0), ((33, 63), 1, 0), ((45, 70), 2, 0), ((45, 70), 2, MEAN), ((33, 63), 1, BARE), ((45, 70), 2, 96)],
+)
 @pytest.mark.parametrize("quality", [46, 59])
-def test_a_frame_shows_what_the_page_says(size: tuple[int, int], references: int, quality: int) -> None:
+def test_a_frame_shows_what_the_page_says(size: tuple[int, int], references: int, made: int, quality: int) -> None:
     """Every tensor of the base at work, none of them at zero."""
     torch.manual_seed(quality)
     network = PredictiveNetwork(SHAPE).eval().requires_grad_(False)
     for p in network.parameters():
         p.add_(0.03 * torch.randn_like(p))
-    symbols = random_symbols(network, quality, *size, references)
+    symbols = replace(random_symbols(network, quality, *size, references), made=made)
+    symbols.residuals[:, 4:] = 0
     shown = torch.nn.functional.interpolate(torch.rand(references, 3, 6, 8) * 255, size).byte()
     found = decoded(network, [symbols], shown[None] if references else None, *size, quality)[0].numpy()
     page = Pixels({name: p.numpy() for name, p in network.state_dict().items()}, quality)
     parts = (symbols.motion, symbols.sides, symbols.hyper, symbols.residuals)
-    wanted = page.frame(size, [r.numpy() for r in shown], *parts)
+    wanted = page.frame(size, [r.numpy() for r in shown], *parts, made)
     difference = np.abs(found.astype(int) - wanted)
     assert difference.max() <= 1  # on the edge between two whole numbers
     assert (difference > 0).mean() < 0.01
     assert ((wanted > 0) & (wanted < 255)).mean() > 0.5
     assert wanted.std() > 10
+
+
+def test_a_frame_without_residuals_is_its_prediction_where_the_encoder_says_so() -> None:
+    """No network runs on it: what one makes of nothing differs."""
+    torch.manual_seed(3)
+    network = PredictiveNetwork(SHAPE).eval().requires_grad_(False)
+    for p in network.parameters():
+        p.add_(0.03 * torch.randn_like(p))
+    references = torch.randint(0, 256, (2, 2, 3, 45, 70), generator=torch.Generator().manual_seed(1)).byte()
+    still = [replace(empty_symbols(network, 45, 70, 2), made=MEAN | BARE)] * 2
+    assert still[0].untouched
+    found = decoded(network, still, references, 45, 70)
+    assert (found.float() - references.float().mean(1)).abs().max() <= 0.51
+    filtered = decoded(network, [replace(s, made=0) for s in still], references, 45, 70)
+    assert (filtered.float() - references.float().mean(1)).abs().max() > 2
 
 
 def test_latents_cover_the_frame(network: PredictiveNetwork) -> None:
