@@ -7,6 +7,8 @@ from typing import TypeVar, cast
 
 import numba
 
+REORDER = {"reassoc", "contract", "nsz"}
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -15,4 +17,7 @@ def compiled(function: Function) -> Function:
 
     Sums of floats may be taken in any order, which differs from machine to machine: for what an encoder looks for only.
     """
-    return cast(Function, numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})(function))
+    try:
+        return cast(Function, numba.njit(cache=True, nogil=True, fastmath=REORDER)(function))
+    except RuntimeError:  # no folder to keep it in
+        return cast(Function, numba.njit(nogil=True, fastmath=REORDER)(function))

@@ -16,7 +16,7 @@ from codec.encoding.predictive.analysis import Analysis
 from codec.encoding.predictive.block_match import Shown
 from codec.encoding.predictive.flow import Flows, luma
 from codec.encoding.predictive.motion_search import Found, SearchSettings, search
-from codec.network.predictive.frames import empty_symbols, moving_of, pad, predict, reconstruct
+from codec.network.predictive.frames import corrected, empty_symbols, kept_bare, moving_of, pad, pictures_of, predict
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
@@ -48,6 +48,16 @@ class Reference:
     @cached_property
     def searched(self) -> Shown:
         return Shown(luma(self.shown))
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A record, and what it holds."""
+
+    flags: int
+    record: bytes
+    kept: Symbols  # as a decoder will read them
+    bits: dict[str, float]
 
 
 class FrameEncoder:
@@ -83,32 +93,34 @@ class FrameEncoder:
         wanted = to_detail(to_layers(pad(_planes(frame)[None].float())))
         moved = replace(empty, motion=found.motion, sides=found.sides)
         prediction, features = predict(net, shown, [moved], height, width)
-        bare = replace(moved, made=BARE)
         if predicted:
             mean, _ = predict(net, shown, [replace(moved, made=MEAN | BARE)], height, width)
             if F.mse_loss(mean, wanted) < F.mse_loss(prediction, wanted):
-                prediction, moved, bare = mean, replace(moved, made=MEAN), replace(moved, made=MEAN | BARE)
+                prediction, moved = mean, replace(moved, made=MEAN)
         left = (wanted - prediction) * PIXEL
         hyper, residuals = self._quantized(left, features, q, moving_of(moved) if predicted else None)
-        tries = [replace(moved, hyper=hyper, residuals=residuals)]
-        if predicted:
-            tries.append(bare)
-            if residuals.any():
-                tries.append(replace(bare, hyper=hyper, residuals=residuals))
 
-        def made(symbols: Symbols) -> tuple[float, Encoded, Reference]:
-            """-> cost in bits, and what to return."""
-            record, kept, bits = self.coder.write(symbols, quality, ratio, found.carried)
-            output = reconstruct(net, [kept], (prediction, features), q, predicted, height, width)
-            decoded = output[0].contiguous().numpy()
+        def written(symbols: Symbols) -> Written:
             flags = symbols.flags | (CARRIED if found.carried is not None and symbols.flags & MOTION else 0)
-            coded = CodedFrame(number, tuple(references), quality, flags, record)
-            encoded = Encoded(coded, bits, _mse(decoded, frame))
-            reference = Reference(decoded, Moved(coded.references, kept.motion), kept.sides)
-            cost = 8 * len(record) + lagrangian(quality) * encoded.error * height * width
+            return Written(flags, *self.coder.write(symbols, quality, ratio, found.carried))
+
+        def made(written: Written, pixels: Tensor) -> tuple[float, Encoded, Reference]:
+            """-> cost in bits, and what to return."""
+            decoded = pictures_of(pixels, height, width)[0].contiguous().numpy()
+            coded = CodedFrame(number, tuple(references), quality, written.flags, written.record)
+            encoded = Encoded(coded, written.bits, _mse(decoded, frame))
+            reference = Reference(decoded, Moved(coded.references, written.kept.motion), written.kept.sides)
+            cost = 8 * len(coded.record) + lagrangian(quality) * encoded.error * height * width
             return cost, encoded, reference
 
-        return min(map(made, tries), key=lambda m: m[0])[1:]
+        whole = written(replace(moved, hyper=hyper, residuals=residuals))
+        pixels = corrected(net, [whole.kept], (prediction, features), q, predicted)
+        tries = [made(whole, pixels)]
+        if predicted:
+            bare = replace(whole, flags=whole.flags | BARE)
+            tries.append(made(bare, kept_bare([replace(bare.kept, made=BARE)], pixels, prediction)))
+            tries.append(made(written(replace(moved, made=moved.made | BARE)), prediction))
+        return min(tries, key=lambda t: t[0])[1:]
 
     def _quantized(
         self, left: Tensor, features: Tensor, quality: Tensor, moved: Tensor | None

@@ -117,9 +117,12 @@ def _choose(picture: Picture, coding: Coding, order: Cells, areas: Cells, sweeps
     pair, scratch = np.empty(final.shape[:2], np.int64), np.empty((CELL, CELL), np.float32)
     for cell in order:
         _begin(picture, coding, areas[cell], cell, found, final, coded, errors, pair, scratch)
+    stirred = np.ones(len(errors), np.bool_)  # what depends on a cell that has changed
     for _ in range(sweeps):
         for cell in order:
-            _settle(picture, coding, cell, found, final, coded, errors, pair, scratch)
+            if stirred[cell]:
+                stirred[cell] = False
+                _settle(picture, coding, cell, found, final, coded, errors, stirred, pair, scratch)
     cost = 0.0
     for cell in range(len(errors)):
         cost += errors[cell] + _bits(coding, coded, cell)
@@ -165,6 +168,7 @@ def _settle(
     final: Vectors,
     coded: Vectors,
     errors: NDArray[np.float32],
+    stirred: NDArray[np.bool_],
     pair: Pair,
     scratch: NDArray[np.float32],
 ) -> None:
@@ -180,15 +184,29 @@ def _settle(
         if _in_vain(pair, final, cell):
             continue
         _code(coding, pair, cell, coded)
-        bits = _bits_about(coding, coded, cell)
-        if bits < now:
-            error = _error(picture, cell, pair, scratch)
+        if _bits(coding, coded, cell) < now:
+            bits = _bits_about(coding, coded, cell)
+            error = _error(picture, cell, pair, scratch) if bits < now else np.float32(0)
             if bits + error < now:
                 now, errors[cell] = bits + error, error
                 _put(pair, cell, final)
+                _stir(coding, cell, stirred, picture.columns)
                 continue
         _take(final, cell, pair)
         _code(coding, pair, cell, coded)
+
+
+@compiled
+def _stir(coding: Coding, cell: int, stirred: NDArray[np.bool_], columns: int) -> None:
+    """Mark what a change of a cell may be a reason to change."""
+    rows = len(stirred) // columns
+    for k in range(4):
+        y, x = beside_at(rows, columns, cell // columns, cell % columns, k)
+        stirred[y * columns + x] = True
+        if coding.parents[cell, k] >= 0:
+            stirred[coding.parents[cell, k]] = True
+    for k in range(coding.first_child[cell], coding.first_child[cell + 1]):
+        stirred[coding.children[k]] = True
 
 
 @compiled

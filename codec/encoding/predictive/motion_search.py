@@ -94,10 +94,12 @@ def search(
         fields = _match_both(wanted, references, options, worth, settings)
         fields, shares = _sides(wanted, references, fields, worth, settings)
     guesses = [None] if carried is None else [None, carried]
-    tries = [
-        (*choose(wanted, references, fields, shares, ratio, worth, guess, settings.sweeps), guess) for guess in guesses
-    ]
-    _, motion, best = min(tries, key=lambda found: found[0])
+
+    def chosen(guess: NDArray[np.int16] | None, sweeps: int) -> tuple[float, NDArray[np.int16]]:
+        return choose(wanted, references, fields, shares, ratio, worth, guess, sweeps)
+
+    best = min(guesses, key=lambda guess: chosen(guess, 0)[0]) if len(guesses) > 1 else None
+    _, motion = chosen(best, settings.sweeps)
     sides = np.rint(shares[:1] - shares[1:]).astype(np.int16)
     return Found(motion, sides[: len(references) - 1], best)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.network.predictive.motion import compensate, motion_size
@@ -84,21 +85,26 @@ def reconstruct(
     width: int,
 ) -> Tensor:
     """-> frames uint8 [B, H, W, 3]."""
-    pixels, features = prediction
-    if not symbols[0].untouched:
-        pixels = _corrected(network, symbols, pixels, features, quality, predicted)
+    if symbols[0].untouched:
+        return pictures_of(prediction[0], height, width)
+    made = corrected(network, symbols, prediction, quality, predicted)
+    return pictures_of(kept_bare(symbols, made, prediction[0]), height, width)
+
+
+def pictures_of(pixels: Tensor, height: int, width: int) -> Tensor:
+    """What layers see, as of `predict` -> frames uint8 [B, H, W, 3]."""
     return pictures(from_layers(pixels).round_().clamp_(0, 255).byte())[:, :height, :width]
 
 
-def _corrected(
+def corrected(
     network: PredictiveNetwork,
     symbols: Sequence[Symbols],
-    pixels: Tensor,
-    features: Tensor,
+    prediction: tuple[Tensor, Tensor],
     quality: Tensor,
     predicted: bool,
 ) -> Tensor:
-    """Predictions, with what latents and filters make of them."""
+    """What latents and filters make of predictions, everywhere."""
+    pixels, features = prediction
     hyper, residuals = (
         torch.from_numpy(np.stack(x)).to(quality.device, torch.float32, memory_format=torch.channels_last)
         for x in ([s.hyper for s in symbols], [s.residuals for s in symbols])
@@ -109,9 +115,15 @@ def _corrected(
     second = network.second_means(first, context, features, predicted).add_(residuals).mul_(~board)
     latents = second.add_(first)
     steps = network.steps(quality, predicted)
-    frames = network.reconstruct(latents, steps, pixels, features, quality, predicted)
-    bare = torch.tensor([bool(s.made & BARE) for s in symbols], device=frames.device)
-    if not bare.any():
-        return frames
-    still = F.max_pool2d(residuals.abs().amax(1, keepdim=True), HYPER).eq(0) & bare[:, None, None, None]
-    return torch.where(still.repeat_interleave(CELL // DETAIL, 2).repeat_interleave(CELL // DETAIL, 3), pixels, frames)
+    return network.reconstruct(latents, steps, pixels, features, quality, predicted)
+
+
+def kept_bare(symbols: Sequence[Symbols], made: Tensor, predicted: Tensor) -> Tensor:
+    """Of `corrected` frames and their predictions the latter where a bare frame has no residual."""
+    if not any(s.made & BARE for s in symbols):
+        return made
+    h, w = symbols[0].hyper.shape[1:]
+    touched = np.stack([s.residuals.any(0) | (not s.made & BARE) for s in symbols])
+    cells: NDArray[np.bool_] = touched.reshape(-1, h, HYPER, w, HYPER).any((2, 4))
+    sites = torch.from_numpy(cells.repeat(CELL // DETAIL, 1).repeat(CELL // DETAIL, 2)).to(made.device)
+    return torch.where(sites[:, None], made, predicted)
