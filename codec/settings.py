@@ -191,7 +191,12 @@ class PredictiveSettings:
     anchor: tuple[int, ...] = setting(
         (8,), Wholes(1, 64, "LIST", "8 or 8_16", 1, 7), "Frames between anchors, powers of two; of several the best."
     )
-    keyint: int = setting(96, Whole(1, 10**6), "Most frames from one key frame to the next.")
+    level_drop: tuple[int, ...] = setting(
+        (100,),
+        Wholes(0, 200, "LIST", "100 or 80_100", 1, 7),
+        "By how much less well frames are coded that fewer are made from, % of the usual; of several the best.",
+    )
+    keyint: int = setting(250, Whole(1, 10**6), "Most frames from one key frame to the next.")
     motion_turns: int = setting(2, Whole(1, 100), "Times that motion to each of two references is refined.")
     base: str | None = setting(None, Text(), "A base network's file; by default the one that ships.")
 
@@ -333,12 +338,16 @@ REFERENCE_MODEL = ModelSettings(
 )
 
 PRESETS = {
-    "fast": Settings("fast", model=PredictiveSettings(anchor=(4, 8)), rate=RateSettings(quality=QUALITY)),
+    "fast": Settings("fast", model=PredictiveSettings(anchor=(4, 8, 16)), rate=RateSettings(quality=QUALITY)),
     "medium": Settings(
-        "medium", model=PredictiveSettings(anchor=(4, 8, 16), motion_turns=3), rate=RateSettings(quality=QUALITY)
+        "medium",
+        model=PredictiveSettings(anchor=(2, 4, 8, 16, 32), level_drop=(80, 100), motion_turns=3),
+        rate=RateSettings(quality=QUALITY),
     ),
     "slow": Settings(
-        "slow", model=PredictiveSettings(anchor=(2, 4, 8, 16, 32), motion_turns=4), rate=RateSettings(quality=QUALITY)
+        "slow",
+        model=PredictiveSettings(anchor=(2, 4, 8, 16, 32), level_drop=(60, 70, 80, 90, 100, 110), motion_turns=4),
+        rate=RateSettings(quality=QUALITY),
     ),
     "grid": Settings("grid", train=TrainSettings(epochs=110), rate=RateSettings(bpp=0.04)),
     "hnerv": Settings(

@@ -35,6 +35,7 @@ from codec.specs import Geometry, PredictiveSpec
 from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher
 
 Result = TypeVar("Result")
+Option = TypeVar("Option")
 
 LOWEST, HIGHEST = 0.0, 63.0  # quality
 NEAR, AIM = 0.96, 0.98  # of the size asked for: near enough, and what is aimed at
@@ -43,7 +44,8 @@ RESOLUTION = 0.05  # quality indices
 TRIES = 10
 LIKELY_TRIES = 4  # that a target takes
 TIMED_FRAMES = 9  # before it is told how long the rest will take
-TRIAL = 2  # times the largest distance of anchors: frames on which distances are compared
+TRIAL = 97  # frames on which structures are compared: with fewer, the key frame would still tell for near anchors
+LIKELY_STRUCTURES = 3  # that are tried of several distances of anchors
 LOG_BYTES_PER_DB = 0.19  # at which sizes at different PSNR are compared; measured around 30 dB
 LEAST_ERROR = 1e-4  # so that a perfect frame has a PSNR
 
@@ -60,7 +62,7 @@ class Try:
     """A segment encoded at one quality."""
 
     quality: float
-    anchor: int  # frames between anchors
+    structure: GopSettings
     frames: list[Encoded]  # in coding order
     levels: dict[int, int]  # by frame number: 0 key frames, 1 anchors, 2.. between them
     features: CodedFeatures | None = None
@@ -119,30 +121,46 @@ class _Run:
         planes = [luma(frame) for frame in task.frames]
         self.planes, self.flows, self.cuts = planes, Flows(planes), scene_cuts(planes)
         self.features = None if task.features is None else FeatureCoder(task.features)
-        self.anchors: tuple[int, ...] = task.settings.model.anchor
+        self.choices_of(task.settings.model)
         self.started = time.perf_counter()
         self.encoded = 0  # frames, in all tries
         self.planned = 0  # likewise, as far as can be told
         self.tries = 0
 
-    def best(self, quality: float) -> Try:
-        """The segment at a quality, with whichever distance of anchors takes the fewest bytes for its PSNR.
+    def choices_of(self, model: PredictiveSettings) -> None:
+        """What is to be chosen from, once for all qualities."""
+        self.drops = [percent / 100 for percent in sorted(model.level_drop)]
+        usual = self.drops[len(self.drops) // 2]
+        self.structures = [GopSettings(anchor, model.keyint, usual) for anchor in sorted(model.anchor)]
 
-        The distances are compared at the first quality asked for, on as many frames as show what each is worth.
+    def best(self, quality: float) -> Try:
+        """The segment at a quality, in whichever structure takes the fewest bytes for its PSNR.
+
+        Structures are compared at the first quality asked for, on as many frames as show what each is worth: distances
+        of anchors, from the middle one to where they get no better, then likewise what levels differ by.
         """
         frames, rate = len(self.task.frames), self.task.settings.rate
-        part = min(frames, TRIAL * max(self.anchors) + 1)
+        part = min(frames, TRIAL)
+        trials = min(len(self.structures), LIKELY_STRUCTURES) + len(self.drops) - 1
         self.tries += 1
         further = max(LIKELY_TRIES - self.tries, 0) if self.task.target_bytes or rate.psnr is not None else 0
-        trial = len(self.anchors) * part if len(self.anchors) > 1 else 0
-        self.planned = self.encoded + trial + (frames if not trial or part < frames else 0) + further * frames
-        if trial:
-            tries = [self._encode(quality, anchor, part) for anchor in self.anchors]
-            best = min(tries, key=lambda t: math.log(self._expected(t)) - LOG_BYTES_PER_DB * t.psnr)
-            self.anchors = (best.anchor,)
-            if part == frames:
-                return best
-        return self._encode(quality, self.anchors[0], frames)
+        self.planned = self.encoded + (trials * part if trials > 1 else 0)
+        self.planned += (frames if trials == 1 or part < frames else 0) + further * frames
+        done: dict[GopSettings, Try] = {}
+
+        def cost(structure: GopSettings) -> float:
+            found = done[structure] = done.get(structure) or self._encode(quality, structure, part)
+            return math.log(self._expected(found)) - LOG_BYTES_PER_DB * found.psnr
+
+        if len(self.structures) > 1:
+            self.structures = [least(self.structures, cost)]
+        if len(self.drops) > 1:
+            self.structures = [least([replace(self.structures[0], drop=drop) for drop in self.drops], cost)]
+            self.drops = self.drops[:1]
+        [structure] = self.structures
+        if part == frames and structure in done:
+            return done[structure]
+        return self._encode(quality, structure, frames)
 
     def _expected(self, part: Try) -> float:
         """Bytes of the whole segment by those of its first frames; the nearer the anchors, the more key frames."""
@@ -150,19 +168,18 @@ class _Run:
         other: list[int] = []
         for e in part.frames:
             (other if e.coded.references else key).append(len(e.coded.record))
-        items = [item for group in self._order(part.anchor, len(self.task.frames)) for item in group]
+        items = [item for group in self._order(part.structure, len(self.task.frames)) for item in group]
         keys = sum(not item.references for item in items)
         return float(np.mean(key)) * keys + (float(np.mean(other)) * (len(items) - keys) if other else 0.0)
 
-    def _order(self, anchor: int, count: int) -> list[list[Planned]]:
+    def _order(self, structure: GopSettings, count: int) -> list[list[Planned]]:
         """The first `count` frames, in groups in coding order."""
-        structure = GopSettings(anchor, self.task.settings.model.keyint)
         return order(count, structure, [cut for cut in self.cuts if cut < count])
 
-    def _encode(self, quality: float, anchor: int, count: int) -> Try:
+    def _encode(self, quality: float, structure: GopSettings, count: int) -> Try:
         """The first `count` frames of the segment."""
-        structure = GopSettings(anchor, self.task.settings.model.keyint)
-        items = [replace(i, references=needed(i, self.planes)) for group in self._order(anchor, count) for i in group]
+        groups = self._order(structure, count)
+        items = [replace(item, references=needed(item, self.planes)) for group in groups for item in group]
         uses = Counter(r for item in items for r in item.references)
         done: dict[int, Encoded] = {}
         kept: dict[int, Reference] = {}  # the frames that others will refer to
@@ -180,9 +197,9 @@ class _Run:
                 if not uses[number]:
                     kept.pop(number, None)
             self.encoded += 1
-            self.watcher.status(self._status(Try(quality, anchor, list(done.values()), {})))
+            self.watcher.status(self._status(Try(quality, structure, list(done.values()), {})))
         frames, levels = [done[item.number] for item in items], {item.number: item.level for item in items}
-        found = Try(quality, anchor, frames, levels)
+        found = Try(quality, structure, frames, levels)
         return replace(found, features=self._features_beside(found.record_bytes))
 
     def _features_beside(self, size: float) -> CodedFeatures | None:
@@ -213,6 +230,22 @@ class _Run:
         size = self._expected(done)
         size += len(features.payload) if (features := self._features_beside(size)) else 0
         return Status(0, None, part, done.psnr, 8 * size, seconds, self.encoded)
+
+
+def least(options: Sequence[Option], cost: Callable[[Option], float]) -> Option:
+    """The option of least cost, of a row in which it falls to one and rises from it: tried from the middle one on."""
+    place = len(options) // 2
+    known = {place: cost(options[place])}
+
+    def at(n: int) -> float:
+        if n not in known:
+            known[n] = cost(options[n]) if 0 <= n < len(options) else math.inf
+        return known[n]
+
+    way = 1 if at(place + 1) < at(place) else -1
+    while at(place + way) < at(place):
+        place += way
+    return options[place]
 
 
 def _as_they_can(
@@ -256,7 +289,8 @@ def _details(best: Try) -> dict[str, Any]:
         level["error"] += e.error
     return {
         "quality": best.quality,
-        "anchor": best.anchor,
+        "anchor": best.structure.anchor,
+        "level_drop": best.structure.drop,
         "bytes_per_frame": [len(c.record) for c in sorted((e.coded for e in best.frames), key=lambda c: c.number)],
         "bytes_by_part": {part: round(size) for part, size in parts.items()},
         "levels": [

@@ -26,7 +26,8 @@ class GopSettings:
     """The structure of a segment. Raises ValueError for chains of references longer than a reader takes."""
 
     anchor: int = 8  # frames between anchors, a power of two
-    keyint: int = 96  # most frames from one key frame to the next
+    keyint: int = 250  # most frames from one key frame to the next
+    drop: float = 1.0  # share of `DROPS` that levels differ by
 
     @property
     def reach(self) -> int:
@@ -36,7 +37,7 @@ class GopSettings:
 
     def quality(self, quality: float, planned: Planned) -> int:
         """Quality index of a frame, in a segment of a real-valued one: the mean over frames is as asked."""
-        drop = DROPS[planned.level - 1] * min(1.0, (QUALITIES - 1 - quality) / TOP) if planned.level else 0
+        drop = self.drop * DROPS[planned.level - 1] * min(1.0, (QUALITIES - 1 - quality) / TOP) if planned.level else 0
         dither = (planned.number * 0.6180339887498949) % 1.0  # evenly spread, whatever the structure
         return int(np.clip(np.floor(quality - drop + dither), 0, QUALITIES - 1))
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.network.predictive.motion import compensate, motion_size
@@ -123,7 +122,7 @@ def kept_bare(symbols: Sequence[Symbols], made: Tensor, predicted: Tensor) -> Te
     if not any(s.made & BARE for s in symbols):
         return made
     h, w = symbols[0].hyper.shape[1:]
-    touched = np.stack([s.residuals.any(0) | (not s.made & BARE) for s in symbols])
-    cells: NDArray[np.bool_] = touched.reshape(-1, h, HYPER, w, HYPER).any((2, 4))
-    sites = torch.from_numpy(cells.repeat(CELL // DETAIL, 1).repeat(CELL // DETAIL, 2)).to(made.device)
-    return torch.where(sites[:, None], made, predicted)
+    touched = torch.from_numpy(np.stack([s.residuals.any(0) | (not s.made & BARE) for s in symbols]))
+    cells = touched.unflatten(1, (h, HYPER)).unflatten(3, (w, HYPER)).any(4).any(2)
+    sites = cells.repeat_interleave(CELL // DETAIL, 1).repeat_interleave(CELL // DETAIL, 2)
+    return torch.where(sites[:, None].to(made.device), made, predicted)

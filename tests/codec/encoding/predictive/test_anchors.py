@@ -1,4 +1,4 @@
-"""Which distance of anchors a segment gets: compared on its first frames, for the whole of it."""
+"""Which structure a segment gets: distances of anchors compared on its first frames, for the whole of it."""
 
 from __future__ import annotations
 
@@ -7,46 +7,72 @@ from typing import Any
 
 import pytest
 
-from codec.encoding.predictive.coder import Try, _Run
+from codec.encoding.predictive.coder import TRIAL, Try, _Run, least
+from codec.encoding.predictive.gop import GopSettings
 from codec.settings import PRESETS
 
+Asked = list[tuple[int, float, int]]  # distance of anchors, drop, frames
 
-def run_of(frames: int, anchors: tuple[int, ...]) -> Any:
+
+def run_of(frames: int, anchors: tuple[int, ...], drops: tuple[int, ...] = (100,)) -> Any:
     """What the choice looks at of a run, with stand-ins for its encodes: key frames of 1000 bytes."""
     run: Any = object.__new__(_Run)
-    settings = PRESETS["fast"].override(anchor=anchors, keyint=96)
+    settings = PRESETS["fast"].override(anchor=anchors, level_drop=drops, keyint=96)
     run.task = SimpleNamespace(frames=[None] * frames, settings=settings, target_bytes=None)
     run.encoded = run.planned = run.tries = 0
-    run.cuts, run.anchors = (), anchors
+    run.cuts = ()
+    run.choices_of(settings.model)
     return run
 
 
-def tried(anchor: int, count: int, other: int) -> Try:
+def tried(structure: GopSettings, count: int, other: int) -> Try:
     """A key frame of 1000 bytes, the other frames of `other`."""
     coded = [SimpleNamespace(references=(0,) if t else (), record=bytes(other if t else 1000)) for t in range(count)]
     frames: Any = [SimpleNamespace(coded=c, error=10.0) for c in coded]
-    return Try(40.0, anchor, frames, {})
+    return Try(40.0, structure, frames, {})
 
 
 def test_key_frames_of_the_whole_segment_are_counted() -> None:
     run = run_of(96, (4, 8))
-    assert run._expected(tried(8, 17, 10)) == 1000 + 95 * 10
-    assert run._expected(tried(4, 17, 10)) == 2 * 1000 + 94 * 10, "chains of 16 frames end after 53"
-    assert run._expected(tried(8, 1, 10)) == 1000
+    assert run._expected(tried(GopSettings(8), 17, 10)) == 1000 + 95 * 10
+    assert run._expected(tried(GopSettings(4), 17, 10)) == 2 * 1000 + 94 * 10, "chains of 16 frames end after 53"
+    assert run._expected(tried(GopSettings(8), 1, 10)) == 1000
+
+
+def encodes(run: Any, monkeypatch: pytest.MonkeyPatch, other: dict[tuple[int, float], int]) -> Asked:
+    """Let frames take so many bytes by distance and drop, 30 where nothing is said. -> what is asked for."""
+    asked: Asked = []
+
+    def encode(quality: float, structure: GopSettings, count: int) -> Try:
+        asked.append((structure.anchor, structure.drop, count))
+        return tried(structure, count, other.get((structure.anchor, structure.drop), 30))
+
+    monkeypatch.setattr(run, "_encode", encode)
+    return asked
 
 
 @pytest.mark.parametrize(("saved", "chosen"), [(5, 8), (15, 4)])
 def test_near_anchors_have_to_save_what_their_key_frames_take(
     saved: int, chosen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, asked = run_of(96, (4, 8)), []
-
-    def encode(quality: float, anchor: int, count: int) -> Try:
-        asked.append((anchor, count))
-        return tried(anchor, count, 30 - saved if anchor == 4 else 30)
-
-    monkeypatch.setattr(run, "_encode", encode)
-    assert run.best(40.0).anchor == chosen
-    assert asked == [(4, 17), (8, 17), (chosen, 96)]
+    run = run_of(96, (4, 8))
+    asked = encodes(run, monkeypatch, {(4, 1.0): 30 - saved})
+    assert run.best(40.0).structure.anchor == chosen
+    assert asked == [(8, 1.0, 96), (4, 1.0, 96)], "what was encoded whole is not encoded again"
     run.best(41.0)
-    assert asked[3:] == [(chosen, 96)], "what was found at the first quality stays"
+    assert asked[2:] == [(chosen, 1.0, 96)], "what was found at the first quality stays"
+
+
+def test_a_long_segment_is_encoded_once_in_the_structure_that_its_beginning_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = run_of(500, (4, 8, 16), (80, 100))
+    asked = encodes(run, monkeypatch, {(16, 1.0): 20, (16, 0.8): 10})
+    assert run.best(40.0).structure == GopSettings(16, 96, 0.8)
+    part = TRIAL
+    assert asked == [(8, 1.0, part), (16, 1.0, part), (16, 0.8, part), (16, 0.8, 500)]
+
+
+def test_the_least_of_a_row_is_found_from_its_middle() -> None:
+    for row in ([3, 2, 1, 4], [1, 2, 3, 4, 5], [9, 1], [5], [4, 3, 2, 1]):
+        assert least(row, float) == min(row)
