@@ -185,8 +185,10 @@ class _Run:
         kept: dict[int, Reference] = {}  # the frames that others will refer to
 
         def encode(item: Planned, references: dict[int, Reference]) -> tuple[Encoded, Reference]:
-            index = structure.quality(quality, item)
-            return self.encoder.encode(item.number, self.task.frames[item.number], references, index, self.flows)
+            index, wanted = structure.quality(quality, item), structure.wanted(quality, item)
+            return self.encoder.encode(
+                item.number, self.task.frames[item.number], references, index, self.flows, wanted
+            )
 
         for item, (encoded, decoded) in _as_they_can(items, encode, kept):
             done[item.number] = encoded

@@ -75,8 +75,14 @@ class FrameEncoder:
         references: dict[int, Reference],
         quality: int,
         flows: Flows,
+        wanted_quality: float | None = None,
     ) -> tuple[Encoded, Reference]:
-        """A frame, RGB [H, W, 3]. references: by number, none for a key frame."""
+        """A frame, RGB [H, W, 3].
+
+        references: by number, none for a key frame. wanted_quality: what its errors weigh against bits, where that lies
+        between two indices.
+        """
+        weight = lagrangian(quality if wanted_quality is None else wanted_quality)
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
         ways = [r - number for r in references]
@@ -87,7 +93,7 @@ class FrameEncoder:
             starts = [[flows.between(number, r)] for r in references]
             carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
             planes = [r.searched for r in references.values()]
-            found = search(luma(frame), planes, starts, ratio, lagrangian(quality), carried, self.settings)
+            found = search(luma(frame), planes, starts, ratio, weight, carried, self.settings)
             shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
         q = torch.tensor([float(quality)])
         wanted = to_detail(to_layers(pad(_planes(frame)[None].float())))
@@ -98,7 +104,7 @@ class FrameEncoder:
             if F.mse_loss(mean, wanted) < F.mse_loss(prediction, wanted):
                 prediction, moved = mean, replace(moved, made=MEAN)
         left = (wanted - prediction) * PIXEL
-        hyper, residuals = self._quantized(left, features, q, moving_of(moved) if predicted else None)
+        hyper, residuals = self._quantized(left, features, q, weight, moving_of(moved) if predicted else None)
 
         def written(symbols: Symbols) -> Written:
             flags = symbols.flags | (CARRIED if found.carried is not None and symbols.flags & MOTION else 0)
@@ -110,7 +116,7 @@ class FrameEncoder:
             coded = CodedFrame(number, tuple(references), quality, written.flags, written.record)
             encoded = Encoded(coded, written.bits, _mse(decoded, frame))
             reference = Reference(decoded, Moved(coded.references, written.kept.motion), written.kept.sides)
-            cost = 8 * len(coded.record) + lagrangian(quality) * encoded.error * height * width
+            cost = 8 * len(coded.record) + weight * encoded.error * height * width
             return cost, encoded, reference
 
         whole = written(replace(moved, hyper=hyper, residuals=residuals))
@@ -123,9 +129,9 @@ class FrameEncoder:
         return min(tries, key=lambda t: t[0])[1:]
 
     def _quantized(
-        self, left: Tensor, features: Tensor, quality: Tensor, moved: Tensor | None
+        self, left: Tensor, features: Tensor, quality: Tensor, weight: float, moved: Tensor | None
     ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """left: of the frame by its prediction, as of `to_detail`. -> hyper-latents and residuals."""
+        """left: of the frame by its prediction, as of `to_detail`; weight: bits of a squared error. -> hyper-latents and residuals."""
         net, predicted = self.network, moved is not None
         steps = net.steps(quality, predicted)
         latents = self.analysis.latents(left, steps)
@@ -133,8 +139,7 @@ class FrameEncoder:
         if predicted:
             hyper = hyper.sign() * (hyper.abs() - DEAD).clamp_min(0)
         hyper = hyper.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
-        weight = lagrangian(float(quality)) * steps.square() / 3
-        residuals, _, _ = net.quantize(latents, hyper, moved, features, quality, weight)
+        residuals, _, _ = net.quantize(latents, hyper, moved, features, quality, weight * steps.square() / 3)
         return hyper[0].numpy().astype(np.int16), residuals[0].numpy().astype(np.int16)
 
 

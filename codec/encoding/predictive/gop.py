@@ -35,11 +35,15 @@ class GopSettings:
         halvings = self.anchor.bit_length() - 1
         return self.anchor * (MAX_DEPTH - 1 - halvings) + 1
 
-    def quality(self, quality: float, planned: Planned) -> int:
-        """Quality index of a frame, in a segment of a real-valued one: the mean over frames is as asked."""
+    def wanted(self, quality: float, planned: Planned) -> float:
+        """Quality of a frame, in a segment of one, as a real number: what its errors weigh against bits."""
         drop = self.drop * DROPS[planned.level - 1] * min(1.0, (QUALITIES - 1 - quality) / TOP) if planned.level else 0
+        return max(quality - drop, 0.0)
+
+    def quality(self, quality: float, planned: Planned) -> int:
+        """Quality index of a frame: `wanted` rounded up or down, so that the mean over frames is as asked."""
         dither = (planned.number * 0.6180339887498949) % 1.0  # evenly spread, whatever the structure
-        return int(np.clip(np.floor(quality - drop + dither), 0, QUALITIES - 1))
+        return int(np.clip(np.floor(self.wanted(quality, planned) + dither), 0, QUALITIES - 1))
 
 
 @dataclass(frozen=True)
