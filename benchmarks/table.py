@@ -8,6 +8,7 @@ from benchmarks import rows
 from benchmarks.summary import (
     DASH,
     REFERENCES,
+    Curve,
     Score,
     budgets,
     common,
@@ -26,13 +27,25 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def render(folder: Path) -> str:
-    """Markdown of the results under `folder`. Raises ValueError where it holds no good row."""
-    good = rows.latest(rows.load(folder))
-    if not good:
+    """Markdown of the results under `folder`. Raises ValueError where it holds no good row.
+
+    One table of the codecs that were measured on every clip. Where others were not, another of all codecs on the clips
+    that they share: means over different clips would say nothing beside each other.
+    """
+    measured = curves(rows.latest(rows.load(folder)))
+    if not measured:
         raise ValueError(f"no results in {folder}: run `python -m benchmarks rd CLIP... --out {folder}` first")
-    measured = curves(good)
-    by_clip = common(measured) or measured
-    good = [row for row in good if row.clip in by_clip]
+    everywhere = set.intersection(*map(set, measured.values()))
+    parts = []
+    if len(everywhere) > 1:
+        parts.append({clip: {c: curve for c, curve in of.items() if c in everywhere} for clip, of in measured.items()})
+    if common(measured) != measured:
+        parts.append(common(measured) or measured)
+    return "\n\n".join(map(_table, parts or [measured]))
+
+
+def _table(by_clip: dict[str, dict[str, Curve]]) -> str:
+    good = [row for of in by_clip.values() for curve in of.values() for row in curve.rows]
     against = {reference: {score.codec: score for score in scores(by_clip, reference)} for reference in REFERENCES}
     references = [reference for reference in REFERENCES if against[reference]]
     head = [
@@ -54,8 +67,8 @@ def render(folder: Path) -> str:
         f"where it exists, of those measured; {DASH}: none, the curves share no PSNR. "
         "BD-PSNR: dB at the same bits. Speeds: median over all points; encoding is the whole process, its start "
         "included, decoding counts from the second frame on. "
-        f"Clips{', the same in every row' if common(measured) else ''}: {', '.join(by_clip)}. {budgets(by_clip)} "
-        f"Measured on {'; '.join(sorted({row.machine for row in good}))}."
+        f"Clips{', the same in every row' if common(by_clip) == by_clip else ''}: {', '.join(by_clip)}. "
+        f"{budgets(by_clip)} Measured on {'; '.join(sorted({row.machine for row in good}))}."
     )
     lost = losses(by_clip)
     said = ["", "Where we lose:", "", *(f"- {line}" for line in lost)] if lost else []

@@ -179,6 +179,16 @@ def test_every_row_of_the_table_is_over_the_same_clips(tmp_path: Path) -> None:
     assert "bee" not in text
 
 
+def test_codecs_measured_on_every_clip_have_a_table_of_their_own(tmp_path: Path) -> None:
+    both = [ladder(codec, clip) for codec in ("x265-veryslow", "nvcodec-fast") for clip in ("bunny", "bee")]
+    fill(tmp_path, *both, ladder("nvcodec-grid", rate=3.0))
+    first, second = table.render(tmp_path).split("| codec |")[1:]
+    assert "nvcodec grid" not in first
+    assert "Clips, the same in every row: bunny, bee." in first
+    assert re.search(r"\| nvcodec grid \| \+200\.0 %, .* \(1 of 1\) \|", second)
+    assert "Clips, the same in every row: bunny." in second
+
+
 def test_a_baseline_says_how_many_of_its_epochs_it_had(tmp_path: Path) -> None:
     trained = [replace(row, epochs=12, epochs_wanted=300) for row in ladder("nvcodec-hnerv")]
     fill(tmp_path, ladder("x265-veryslow"), trained)

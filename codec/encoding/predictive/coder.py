@@ -46,6 +46,8 @@ LIKELY_TRIES = 4  # that a target takes
 TIMED_FRAMES = 9  # before it is told how long the rest will take
 TRIAL = 97  # frames on which structures are compared: with fewer, the key frame would still tell for near anchors
 LIKELY_STRUCTURES = 3  # that are tried of several distances of anchors
+GIVEN_UP = 0.06  # of log bytes behind the best, half way, at which a structure is given up
+CLOSE_BY = 0.05  # of log bytes: where the next structure is no further behind, the one on the other side is not tried
 LOG_BYTES_PER_DB = 0.19  # at which sizes at different PSNR are compared; measured around 30 dB
 LEAST_ERROR = 1e-4  # so that a perfect frame has a PSNR
 
@@ -149,8 +151,12 @@ class _Run:
         done: dict[GopSettings, Try] = {}
 
         def cost(structure: GopSettings) -> float:
-            found = done[structure] = done.get(structure) or self._encode(quality, structure, part)
-            return math.log(self._expected(found)) - LOG_BYTES_PER_DB * found.psnr
+            if structure not in done:
+                whole = [found for found in done.values() if len(found.frames) == part]
+                best = min(whole, key=self._cost, default=None)
+                done[structure] = self._encode(quality, structure, part, best)
+            found = done[structure]
+            return self._cost(found) if len(found.frames) == part else math.inf
 
         if len(self.structures) > 1:
             self.structures = [least(self.structures, cost)]
@@ -158,9 +164,13 @@ class _Run:
             self.structures = [least([replace(self.structures[0], drop=drop) for drop in self.drops], cost)]
             self.drops = self.drops[:1]
         [structure] = self.structures
-        if part == frames and structure in done:
+        if structure in done and len(done[structure].frames) == frames:
             return done[structure]
         return self._encode(quality, structure, frames)
+
+    def _cost(self, part: Try) -> float:
+        """What structures are compared by: log bytes, at like PSNR."""
+        return math.log(self._expected(part)) - LOG_BYTES_PER_DB * part.psnr
 
     def _expected(self, part: Try) -> float:
         """Bytes of the whole segment by those of its first frames; the nearer the anchors, the more key frames."""
@@ -176,8 +186,8 @@ class _Run:
         """The first `count` frames, in groups in coding order."""
         return order(count, structure, [cut for cut in self.cuts if cut < count])
 
-    def _encode(self, quality: float, structure: GopSettings, count: int) -> Try:
-        """The first `count` frames of the segment."""
+    def _encode(self, quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
+        """The first `count` frames of the segment, or half of them where these are far behind those of the best."""
         groups = self._order(structure, count)
         items = [replace(item, references=needed(item, self.planes)) for group in groups for item in group]
         uses = Counter(r for item in items for r in item.references)
@@ -199,10 +209,21 @@ class _Run:
                 if not uses[number]:
                     kept.pop(number, None)
             self.encoded += 1
+            if best and len(done) == count // 2 and self._behind(Try(quality, structure, [*done.values()], {}), best):
+                self.planned -= count - len(done)
+                items = [item for item in items if item.number in done]
+                break
             self.watcher.status(self._status(Try(quality, structure, list(done.values()), {})))
         frames, levels = [done[item.number] for item in items], {item.number: item.level for item in items}
         found = Try(quality, structure, frames, levels)
         return replace(found, features=self._features_beside(found.record_bytes))
+
+    def _behind(self, part: Try, best: Try) -> bool:
+        """Whether a part of the frames is far behind the same frames of another try."""
+        numbers = {e.coded.number for e in part.frames}
+        same = replace(best, frames=[e for e in best.frames if e.coded.number in numbers])
+        behind = math.log(part.record_bytes / same.record_bytes) - LOG_BYTES_PER_DB * (part.psnr - same.psnr)
+        return behind > GIVEN_UP
 
     def _features_beside(self, size: float) -> CodedFeatures | None:
         """The features that keep to their share of a file whose frames take so many bytes."""
@@ -235,7 +256,10 @@ class _Run:
 
 
 def least(options: Sequence[Option], cost: Callable[[Option], float]) -> Option:
-    """The option of least cost, of a row in which it falls to one and rises from it: tried from the middle one on."""
+    """The option of least cost, of a row in which it falls to one and rises from it: tried from the middle one on.
+
+    Where the next is close by, the least lies between: then what is before the middle one is not tried.
+    """
     place = len(options) // 2
     known = {place: cost(options[place])}
 
@@ -244,7 +268,7 @@ def least(options: Sequence[Option], cost: Callable[[Option], float]) -> Option:
             known[n] = cost(options[n]) if 0 <= n < len(options) else math.inf
         return known[n]
 
-    way = 1 if at(place + 1) < at(place) else -1
+    way = 1 if at(place + 1) < at(place) + CLOSE_BY else -1
     while at(place + way) < at(place):
         place += way
     return options[place]

@@ -131,7 +131,10 @@ class FrameEncoder:
     def _quantized(
         self, left: Tensor, features: Tensor, quality: Tensor, weight: float, moved: Tensor | None
     ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """left: of the frame by its prediction, as of `to_detail`; weight: bits of a squared error. -> hyper-latents and residuals."""
+        """-> hyper-latents and residuals.
+
+        left: of the frame by its prediction, as of `to_detail`. weight: bits of a squared error.
+        """
         net, predicted = self.network, moved is not None
         steps = net.steps(quality, predicted)
         latents = self.analysis.latents(left, steps)

@@ -27,7 +27,10 @@ def run_of(frames: int, anchors: tuple[int, ...], drops: tuple[int, ...] = (100,
 
 def tried(structure: GopSettings, count: int, other: int) -> Try:
     """A key frame of 1000 bytes, the other frames of `other`."""
-    coded = [SimpleNamespace(references=(0,) if t else (), record=bytes(other if t else 1000)) for t in range(count)]
+    coded = [
+        SimpleNamespace(number=t, references=(0,) if t else (), record=bytes(other if t else 1000))
+        for t in range(count)
+    ]
     frames: Any = [SimpleNamespace(coded=c, error=10.0) for c in coded]
     return Try(40.0, structure, frames, {})
 
@@ -43,7 +46,7 @@ def encodes(run: Any, monkeypatch: pytest.MonkeyPatch, other: dict[tuple[int, fl
     """Let frames take so many bytes by distance and drop, 30 where nothing is said. -> what is asked for."""
     asked: Asked = []
 
-    def encode(quality: float, structure: GopSettings, count: int) -> Try:
+    def encode(quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
         asked.append((structure.anchor, structure.drop, count))
         return tried(structure, count, other.get((structure.anchor, structure.drop), 30))
 
@@ -76,3 +79,11 @@ def test_a_long_segment_is_encoded_once_in_the_structure_that_its_beginning_chos
 def test_the_least_of_a_row_is_found_from_its_middle() -> None:
     for row in ([3, 2, 1, 4], [1, 2, 3, 4, 5], [9, 1], [5], [4, 3, 2, 1]):
         assert least(row, float) == min(row)
+    assert least([0.0, 1.0, 1.01], float) == 1.0, "the next is close by: the least is taken to lie between"
+
+
+def test_a_structure_far_behind_half_way_is_given_up() -> None:
+    run = run_of(96, (8, 16))
+    best = tried(GopSettings(8), 96, 30)
+    assert not run._behind(tried(GopSettings(16), 48, 31), best)
+    assert run._behind(tried(GopSettings(16), 48, 40), best)
