@@ -248,7 +248,7 @@ class _Run:
 
     def _status(self, done: Try) -> Status:
         part = self.encoded / self.planned
-        timed = self.encoded >= min(TIMED_FRAMES, self.planned)
+        timed = self.encoded >= min(TIMED_FRAMES, len(self.task.frames))
         seconds = (time.perf_counter() - self.started) / part if timed else None
         size = self._expected(done)
         size += len(features.payload) if (features := self._features_beside(size)) else 0
