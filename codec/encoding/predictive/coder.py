@@ -200,6 +200,7 @@ class _Run:
                 item.number, self.task.frames[item.number], references, index, self.flows, wanted
             )
 
+        half = set(range(count // 2 + 1))  # whichever frames are done when these are, a try is judged by these
         for item, (encoded, decoded) in _as_they_can(items, encode, kept):
             done[item.number] = encoded
             if uses[item.number]:
@@ -209,10 +210,12 @@ class _Run:
                 if not uses[number]:
                     kept.pop(number, None)
             self.encoded += 1
-            if best and len(done) == count // 2 and self._behind(Try(quality, structure, [*done.values()], {}), best):
-                self.planned -= count - len(done)
-                items = [item for item in items if item.number in done]
-                break
+            if best and half <= done.keys():
+                if self._behind(Try(quality, structure, [done[n] for n in half], {}), best):
+                    self.planned -= count - len(done)
+                    items = [item for item in items if item.number in half]
+                    break
+                best = None
             self.watcher.status(self._status(Try(quality, structure, list(done.values()), {})))
         frames, levels = [done[item.number] for item in items], {item.number: item.level for item in items}
         found = Try(quality, structure, frames, levels)

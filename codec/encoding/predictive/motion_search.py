@@ -4,8 +4,7 @@
    `block_match`).
 2. With two references each is matched to what the other lacks, in turns, so that their mean fits the frame; then blocks
    that one of them shows better alone are told apart.
-3. In the order of coding, each vector becomes the one of a few that takes least squared error x lambda + bits, where
-   an error counts for all the blocks that will be expected to move likewise.
+3. Each vector becomes the one of a few that takes least error x lambda + bits (`motion_choice`).
 """
 
 from __future__ import annotations
@@ -41,16 +40,13 @@ class SearchSettings:
     """How hard motion is looked for."""
 
     levels: Levels = ((4, (16, 8, 4, 2)), (2, (8, 4, 2, 1)), (1, (4, 2, 1)))
-    share: tuple[float, float] = (
-        0.8,
-        1.0,
-    )  # of lambda, that motion is chosen by: what it does not show, filters and latents may
+    share: tuple[float, float] = (0.8, 1.0)  # of lambda, that motion to one and to two references is chosen by
     turns: int = 2  # of matching each of two references to what the other lacks
     change: float = 1.0  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     side: float = 3.0  # bits that a block takes which one of two references shows alone, beside others
     sweeps: int = 2  # of choosing by what coding takes
-    coded: tuple[float, float] = (1.5, 8.0)
-    rough: float = 0.4  # share of `coded_error` above which an error is taken to be coded as a residual
+    coded: tuple[float, float] = (1.5, 8.0)  # likewise, of `coded_error`: above it a coefficient will be coded
+    rough: float = 0.4  # the same of the mean error of a block
 
 
 @dataclass(frozen=True, eq=False)
