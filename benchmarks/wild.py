@@ -10,7 +10,6 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import fields as fields_of
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -103,12 +102,15 @@ def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
     def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
         empty = empty_symbols(network, geometry.height, geometry.width, len(references))
         drawn = np.random.default_rng(random.getrandbits(32))
-        spreads = [random.choice((0, 0, 1, 9)) for _ in fields_of(Symbols)]
-        parts = zip((getattr(empty, f.name) for f in fields_of(Symbols)), spreads, strict=True)
-        symbols = Symbols(*(drawn.integers(-n, n + 1, x.shape).astype(np.int16) for x, n in parts))
+        parts = (empty.motion, empty.sides, empty.hyper, empty.residuals)
+        spreads = [random.choice((0, 0, 1, 9)) for _ in parts]
+        motion, sides, hyper, residuals = (
+            drawn.integers(-n, n + 1, x.shape).astype(np.int16) for x, n in zip(parts, spreads, strict=True)
+        )
         ways = [r - number for r in references]
+        made = random.choice((0, MEAN, BARE, MEAN | BARE)) if ways else 0
+        symbols = Symbols(motion, sides, hyper, residuals, made)
         flags = symbols.flags | (random.choice((0, CARRIED)) if symbols.flags & MOTION else 0)
-        flags |= random.choice((0, MEAN, BARE, MEAN | BARE)) if ways else 0
         return flags, coder.write(symbols, quality, ways[-1] / ways[0] if ways else None)[0]
 
     def segment(start: int, frames: int) -> FrameSegment:
