@@ -120,27 +120,28 @@ def counted(square: np.float32, lagrangian: np.float32, most: np.float32) -> np.
 
 
 @compiled
+def _butterflies(block: NDArray[np.float32]) -> None:
+    """The Walsh-Hadamard transform of every column of [CELL, CELL], in place, not scaled."""
+    for half in (4, 2, 1):
+        for first in range(0, CELL, 2 * half):
+            for i in range(first, first + half):
+                for j in range(CELL):
+                    a, b = block[i, j], block[i + half, j]
+                    block[i, j], block[i + half, j] = a + b, a - b
+
+
+@compiled
 def transformed(error: NDArray[np.float32], lagrangian: np.float32, most: np.float32) -> np.float32:
     """What a block's error [CELL, CELL] is worth, coefficient by coefficient of its Walsh-Hadamard transform.
 
     Overwrites the error. One that will be coded counts as half the logarithm of its square in bits, as of a coefficient
     at high rates: a share of a bit for each of its digits.
     """
-    for half in (4, 2, 1):
-        for first in range(0, CELL, 2 * half):
-            for i in range(first, first + half):
-                for j in range(CELL):
-                    a, b = error[i, j], error[i + half, j]
-                    error[i, j], error[i + half, j] = a + b, a - b
+    _butterflies(error)
     for i in range(CELL):
         for j in range(i):
             error[i, j], error[j, i] = error[j, i], error[i, j]
-    for half in (4, 2, 1):
-        for first in range(0, CELL, 2 * half):
-            for i in range(first, first + half):
-                for j in range(CELL):
-                    a, b = error[i, j], error[i + half, j]
-                    error[i, j], error[i + half, j] = a + b, a - b
+    _butterflies(error)
     unit = np.float32(1 / (CELL * CELL)) / most
     below, above = np.float32(0), np.float64(1)
     for i in range(CELL):

@@ -72,8 +72,8 @@ def search(
     starts: for each reference, fields to begin from beside standing still and straight flow. ratio, carried: see
     `code_motion`.
     """
-    lagrangian *= settings.share[len(references) - 1]
     kind = len(references) - 1
+    lagrangian *= settings.share[kind]
     worth = Worth(lagrangian, settings.coded[kind] * coded_error(lagrangian), settings.rough * coded_error(lagrangian))
     wanted = in_blocks(target)
     still = np.zeros((2, *motion_size(*target.shape)), np.int64)
