@@ -48,8 +48,9 @@ from codec.network.predictive.features import write_features
 from codec.network.predictive.frames import empty_symbols
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import default, digest_of, load_network
-from codec.network.predictive.symbols import BARE, CARRIED, MEAN, MOTION, Symbols
+from codec.network.predictive.symbols import BARE, MEAN, Integers, Symbols
 from codec.network.weights import part_of
+from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
 from codec.specs import ACTIVATIONS, CONV_TYPES, NORMS, DualHeadSpec, Geometry
 
@@ -98,6 +99,7 @@ def dual_head(random: Random, geometry: Geometry, clip_dim: int) -> Network:
 def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
     """The base that the package ships, and frames of any structure that hold any integers."""
     path, network, coder = _base()
+    moved: dict[int, Moved] = {}  # of the segment
 
     def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
         empty = empty_symbols(network, geometry.height, geometry.width, len(references))
@@ -107,17 +109,28 @@ def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
         motion, sides, hyper, residuals = (
             drawn.integers(-n, n + 1, x.shape).astype(np.int16) for x, n in zip(parts, spreads, strict=True)
         )
+        side = random.choice((1, 2, 8))
+        motion, sides = (_in_squares(x, side) for x in (motion, sides))
         ways = [r - number for r in references]
         made = random.choice((0, MEAN, BARE, MEAN | BARE)) if ways else 0
         symbols = Symbols(motion, sides, hyper, residuals, made)
-        flags = symbols.flags | (random.choice((0, CARRIED)) if symbols.flags & MOTION else 0)
-        return flags, coder.write(symbols, quality, ways[-1] / ways[0] if ways else None)[0]
+        carried, ratio = carry(number, references, moved), ways[-1] / ways[0] if ways else None
+        found, kept, _ = coder.write(symbols, quality, ratio, carried)
+        moved[number] = Moved(references, kept.motion)
+        return symbols.flags, found
 
     def segment(start: int, frames: int) -> FrameSegment:
+        moved.clear()
         features = _features(random, frames, geometry.patches, clip_dim) if clip_dim else b""
         return FrameSegment.of(write_frames(start, _coded_frames(random, frames, record), features), "right")
 
     return Predictive(clip_dim), digest_of(path), segment
+
+
+def _in_squares(values: Integers, side: int) -> Integers:
+    """Values of blocks [..., rows, columns], alike in squares."""
+    rows, columns = values.shape[-2:]
+    return values[..., ::side, ::side].repeat(side, -2).repeat(side, -1)[..., :rows, :columns]
 
 
 def _features(random: Random, frames: int, patches: int, dim: int) -> bytes:
@@ -451,7 +464,8 @@ def frames(random: Random) -> bytes:
     """Coded frames in any legal structure, with records that no encoder wrote."""
 
     def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
-        return random.randrange(8), _bytes(random, random.choice((0, 4, 40, 400)))
+        made = random.choice((0, 0, 0, MEAN, BARE, MEAN | BARE, 8, 16))  # of which the last two mean nothing
+        return random.randrange(8) | made, _bytes(random, random.choice((0, 4, 40, 400)))
 
     def edit(payload: bytes) -> bytes:
         segment = FrameSegment.of(payload, "right")

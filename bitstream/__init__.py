@@ -20,14 +20,16 @@ from bitstream.frames import MAX_DEPTH, QUALITIES, CodedFrame, FrameSegment, cha
 from bitstream.header import Architecture, Color, Header, Predictive, Quality, Teacher
 from bitstream.limits import OPERATIONS_A_BYTE, Limits
 from bitstream.segment import Part, QuantizedTensor, Segment, read_segment, write_segment
-from bitstream.tables import MAX_VALUE, PEAKED, STEPS, bit_costs, frequencies, nearest_step_index, step
+from bitstream.tables import FLAGS, MAX_VALUE, PEAKED, RANKS, STEPS, bit_costs, frequencies, nearest_step_index, step
 
 __all__ = [
+    "FLAGS",
     "MAX_DEPTH",
     "MAX_VALUE",
     "OPERATIONS_A_BYTE",
     "PEAKED",
     "QUALITIES",
+    "RANKS",
     "STEPS",
     "VERSION",
     "Architecture",

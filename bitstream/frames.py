@@ -26,10 +26,19 @@ from bitstream.fields import Cursor, Uint, parse
 from bitstream.limits import DEFAULT_LIMITS, Limits
 from bitstream.tables import MAX_VALUE, ROWS
 
-__all__ = ["FLAGS", "MAX_DEPTH", "MAX_REFERENCES", "QUALITIES", "CodedFrame", "FrameSegment", "chain", "write_frames"]
+__all__ = [
+    "FLAG_LIMIT",
+    "MAX_DEPTH",
+    "MAX_REFERENCES",
+    "QUALITIES",
+    "CodedFrame",
+    "FrameSegment",
+    "chain",
+    "write_frames",
+]
 
 QUALITIES: Final = 64
-FLAGS: Final = 128  # four parts of a record, each there or not; how the first is coded; how the frame is made, two
+FLAG_LIMIT: Final = 128  # flags of a record are below: which of its parts are there, and how the frame is made
 MAX_DEPTH: Final = 16  # frames from one that needs no other to the last of a chain
 MAX_REFERENCES: Final = 2
 _MODULUS: Final = 2 * MAX_VALUE + 1
@@ -266,7 +275,7 @@ def _check(frames: Sequence[CodedFrame]) -> None:
     for place, frame in enumerate(frames):
         if not 0 <= frame.number < len(frames) or frame.number in depth:
             raise ValueError(f"record {place} is of frame {frame.number}, which is there already or in no segment")
-        if not (0 <= frame.quality < QUALITIES and 0 <= frame.flags < FLAGS):
+        if not (0 <= frame.quality < QUALITIES and 0 <= frame.flags < FLAG_LIMIT):
             raise ValueError(f"frame {frame.number} has quality {frame.quality}, flags {frame.flags}: out of range")
         missing = [r for r in frame.references if r not in depth]
         if missing or len(frame.references) > MAX_REFERENCES:

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "FAMILIES",
+    "FLAGS",
     "MAX_VALUE",
     "PEAKED",
     "PRECISION",
+    "RANKS",
     "ROWS",
     "STEPS",
     "bit_costs",
@@ -27,7 +29,9 @@ MAX_VALUE: Final = 127  # coded values -127..127: 255 symbols
 PRECISION: Final = 24  # the frequencies of a row sum to 2**PRECISION
 ROWS: Final = 64  # rows per family, by rising scale
 FAMILIES: Final = 2  # 0 two-sided geometric (Laplace), 1 Gaussian; a row's number is family * ROWS + row
-PEAKED: Final = FAMILIES * ROWS  # the first of 128 rows more, for values that are 0 or of any size
+PEAKED: Final = FAMILIES * ROWS  # the first of 64 rows more, for values that are 0 or of any size
+FLAGS: Final = PEAKED + 64  # the first of 32, for values that are 0 or 1
+RANKS: Final = FLAGS + 32  # the first of 32, for places in a list: 0 and above
 
 _SYMBOLS: Final = 2 * MAX_VALUE + 1
 
@@ -57,11 +61,8 @@ _GAUSSIAN_RATIOS: Final = (
     4285462525, 4287578336, 4289223472, 4290502512, 4291496850, 4292269812, 4292870656, 4293337692, 4293700709,
     4293982868, 4294202176, 4294372631, 4294505113, 4294608082,
 )  # fmt: skip
-# Peaked: all weight on 0 but a share in units of 2**-24, 0.9 * 2**(-2 i / 3), which falls with 1 / (|k| + offset)**2.
-_PEAKED_SHARES: Final = (
-    15099494, 9512085, 5992238, 3774873, 2378021, 1498059, 943718, 594505, 374514, 235929, 148626, 93628, 58982,
-    37156, 23407, 14745,
-)  # fmt: skip
+# Peaked: all weight on 0 but a share in units of 2**-24, 0.9 * 2**(-4 i / 3), which falls with 1 / (|k| + offset)**2.
+_PEAKED_SHARES: Final = (15099494, 5992238, 2378021, 943718, 374514, 148626, 58982, 23407)
 _PEAKED_OFFSETS: Final = (0, 1, 2, 4, 8, 16, 32, 64)
 
 
@@ -98,6 +99,8 @@ def frequencies() -> NDArray[np.int64]:
     rows = [_row_frequencies(_laplace_weights(ratio)) for ratio in _LAPLACE_RATIOS]
     rows += [_row_frequencies(_gaussian_weights(ratio)) for ratio in _GAUSSIAN_RATIOS]
     rows += [_peaked_frequencies(share, offset) for share in _PEAKED_SHARES for offset in _PEAKED_OFFSETS]
+    rows += [_rank_frequencies([64 - odd, odd]) for odd in range(1, 64, 2)]
+    rows += [_rank_frequencies(_laplace_weights(odd << 26)) for odd in range(1, 64, 2)]
     table = np.asarray(rows, np.int64)
     table.flags.writeable = False
     return table
@@ -144,3 +147,10 @@ def _peaked_frequencies(share: int, offset: int) -> list[int]:
     weights = [(1 << 60) // (k + offset) ** 2 for k in range(1, MAX_VALUE + 1)]
     tail = [1 + weight * share // (2 * sum(weights)) for weight in weights]
     return [*tail[::-1], (1 << PRECISION) - 2 * sum(tail), *tail]
+
+
+def _rank_frequencies(weights: list[int]) -> list[int]:
+    """Frequencies of -127..127: 1 each, the rest to 1 and above by the weights from 0 on, and what is left to 0."""
+    tail = [1 + weight * ((1 << PRECISION) - _SYMBOLS) // sum(weights) for weight in weights[1:]]
+    tail += [1] * (MAX_VALUE - len(tail))
+    return [*[1] * MAX_VALUE, (1 << PRECISION) - sum(tail) - MAX_VALUE, *tail]

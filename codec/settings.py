@@ -338,15 +338,17 @@ REFERENCE_MODEL = ModelSettings(
 )
 
 PRESETS = {
-    "fast": Settings("fast", model=PredictiveSettings(anchor=(4, 8, 16)), rate=RateSettings(quality=QUALITY)),
+    "fast": Settings(
+        "fast", model=PredictiveSettings(anchor=(8, 16, 32), motion_turns=1), rate=RateSettings(quality=QUALITY)
+    ),
     "medium": Settings(
         "medium",
-        model=PredictiveSettings(anchor=(2, 4, 8, 16, 32), level_drop=(80, 100), motion_turns=3),
+        model=PredictiveSettings(anchor=(4, 8, 16, 32, 64), level_drop=(80, 100), motion_turns=2),
         rate=RateSettings(quality=QUALITY),
     ),
     "slow": Settings(
         "slow",
-        model=PredictiveSettings(anchor=(2, 4, 8, 16, 32), level_drop=(60, 70, 80, 90, 100, 110), motion_turns=4),
+        model=PredictiveSettings(anchor=(4, 8, 16, 32, 64), level_drop=(60, 70, 80, 90, 100, 110), motion_turns=3),
         rate=RateSettings(quality=QUALITY),
     ),
     "grid": Settings("grid", train=TrainSettings(epochs=110), rate=RateSettings(bpp=0.04)),

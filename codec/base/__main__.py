@@ -67,7 +67,7 @@ def prepare(data: Path, out: Path, size: int, seed: int, force: bool) -> None:
 @click.option("--frames", default=17, type=click.IntRange(2), metavar="N", help="Of each.")
 @click.option("--quality", "qualities", default=(34.0, 46.0), multiple=True, type=float, help="May be repeated.")
 def rows(data: Path, base: Path, clips: int, frames: int, qualities: tuple[float, ...]) -> None:
-    """Fit the tables MOTION_ROWS and SIDE_ROWS of codec/rate to what BASE makes of the clips of DATA; print them.
+    """Fit MOTION_ROWS of codec/rate/motion.py to what BASE makes of the clips of DATA; print its tables.
 
     They are part of the format: whoever changes them changes FORMAT.md, too.
     """
@@ -75,16 +75,15 @@ def rows(data: Path, base: Path, clips: int, frames: int, qualities: tuple[float
         from itertools import islice
 
         from codec.base.corpus import read_corpus
-        from codec.base.rows import fit_rows
+        from codec.base.rows import PARTS, fit_rows
         from codec.video import frames as read_frames
 
         every = read_corpus(data).clips
         chosen = every[:: max(1, len(every) // clips)]
         read = ([*islice(read_frames(clip.path), frames)] for clip in chosen)
-        for name, table in zip(("MOTION_ROWS", "SIDE_ROWS"), fit_rows(base, read, qualities), strict=True):
-            click.echo(name)
-            for line in table.reshape(-1, table.shape[-1]).tolist():
-                click.echo(", ".join(map(str, line)) + ",")
+        fitted = fit_rows(base, read, qualities)
+        for name in PARTS:
+            click.echo(f"{name}={getattr(fitted, name).tolist()}")
 
 
 @main.command()

@@ -20,7 +20,7 @@ from codec.network.predictive.features import Features, read_features
 from codec.network.predictive.frames import alike, empty_symbols, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import find, load_network
-from codec.network.predictive.symbols import CARRIED, Symbols
+from codec.network.predictive.symbols import MOTION, Symbols
 from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
 from codec.specs import Geometry, PredictiveSpec
@@ -162,6 +162,6 @@ class PredictiveDecoder:
         empty = empty_symbols(network, height, width, len(ways))
         ratio = ways[-1] / ways[0] if ways else None
         carried = None
-        if frame.flags & CARRIED:
+        if frame.flags & MOTION:
             carried = carry(frame.number, frame.references, {r: have[r].moved for r in frame.references})
         return coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where, carried)

@@ -1,6 +1,6 @@
 """The integers of a frame <-> the record that a file holds of it.
 
-    motion, sides, hyper-latents, then residuals of the latents: each where its flag is set, all zero where it is not
+    motion with sides, hyper-latents, residuals of the latents: each where its flag is set, all zero where it is not
 
 Every part is coded in passes, each value under the table row that earlier passes suggest; a value whose row is 0 is 0
 and is not coded. One function walks each part for both directions, through a `Port` (`codec.rate.motion`).
@@ -22,19 +22,16 @@ from codec.network.predictive.quality import KNOTS, QUALITIES
 from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, IntegerLayer, TrainedLayer
 from codec.network.predictive.symbols import (
     BARE,
-    CARRIED,
     HYPERS,
     MEAN,
     MOTION,
     PARTS,
     RESIDUALS,
-    SIDES,
     Integers,
     Symbols,
 )
 from codec.network.predictive.transform import LATENTS
 from codec.rate.motion import Port, Table, code_motion
-from codec.rate.sides import code_sides
 
 Layers = tuple[IntegerLayer, IntegerLayer]
 Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
@@ -45,6 +42,8 @@ _MAGNITUDES = MAGNITUDES.astype(np.uint16)
 
 class WritingPort:
     """Codes what it is given, and returns what a reader will: 0 where the row is 0, and -127..127 everywhere."""
+
+    reading = False
 
     def __init__(self) -> None:
         self._coder = Encoder()
@@ -65,6 +64,8 @@ class WritingPort:
 
 class ReadingPort:
     """Returns what a record holds."""
+
+    reading = True
 
     def __init__(self, record: bytes, where: str) -> None:
         self._where, self._record = where, record
@@ -155,11 +156,8 @@ class FrameCoder:
         motion, sides, hyper, residuals = symbols.motion, symbols.sides, symbols.hyper, symbols.residuals
         networks = self._networks_for(quality, bool(len(motion)))
         if flags & MOTION:
-            motion = code_motion(port, motion, ratio or 0.0, carried)
+            motion, sides = code_motion(port, motion, sides, ratio or 1.0, carried)
         done(MOTION)
-        if flags & SIDES:
-            sides = code_sides(port, sides)
-        done(SIDES)
         if flags & HYPERS:
             hyper = _code_hyper(port, hyper, networks[:2])
         done(HYPERS)
@@ -189,9 +187,7 @@ class FrameCoder:
 
 def check_flags(flags: int, references: int, where: str) -> None:
     """Raise MalformedChunk for parts that a frame of so many references does not have."""
-    known = sum(PARTS) | CARRIED | MEAN | BARE
-    needs = ((MOTION | MEAN | BARE, references > 0), (SIDES, references == 2), (CARRIED, flags & MOTION))
-    if flags & ~known or any(flags & part and not there for part, there in needs):
+    if flags & ~(sum(PARTS) | MEAN | BARE) or (flags & (MOTION | MEAN | BARE) and not references):
         raise MalformedChunk(f"{where}: flags {flags} name parts that this frame does not have")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -18,15 +17,16 @@ from tests.bitstream.range_coder import Decoding
 TEXT = (Path(bitstream.__file__).parent / "FORMAT.md").read_text().split("\n## Predictive network\n")[1]
 _TABLES = re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
 MAGNITUDES = [int(v) for v in _TABLES[0].split(",")]
-MOTION_ROWS = [
-    [int(v) for v in line.split()] for line in _TABLES[1].splitlines()
-]  # [2 kind + axis][10 before + spread]
-SIDE_ROWS = [[27, 21, 3], [28, 22, 15]]  # [whether a side is expected][alike - 2]
-SPREADS = (1, 2, 4, 7, 12, 20, 40, 80, 160)
+MOTION_ROWS = {
+    name: [int(v) for v in numbers.split()] for name, numbers in re.findall(r"([a-z]+)([\d\s]+)", _TABLES[1])
+}  # by name, the last index the fastest
+LEVELS = {8: 0, 4: 1, 2: 2, 1: 3}  # of squares, by their width in blocks
 FIRST = [*range(13), *range(64, 67), *range(79, 82)]
 SECOND = [c for c in range(94) if c not in FIRST]
 
 Map = dict[tuple[int, ...], int]  # a value by its indices
+Square = tuple[int, int, int]  # first block (y, x), width in blocks
+Motion = tuple[int, ...]  # y, x; of two references y, x, y, x, side
 Layer = tuple[list[list[int]], list[int]]  # weight [inputs][outputs], bias
 
 
@@ -66,51 +66,61 @@ class Page:
             further = [i for i, v in zip(further, more, strict=True) if abs(v) == 127 and abs(values[i]) < 16384]
         return values
 
-    def motion(self, references: int, height: int, width: int, ways: list[int], carried: Map | None = None) -> Map:
-        """carried: [axis, y, x], where the flag says so."""
-        rows, columns = math.ceil(height / 8), math.ceil(width / 8)
-        coded: Map = {}
-        for cells, offsets in _passes(rows, columns):
-            before = dict.fromkeys(cells, 0)
-            for r in range(references):
-                expected, spread = {}, {}
-                for y, x in cells:
-                    around = [(y + a, x + b) for a, b in offsets]
-                    inside = [(v, u) for v, u in around if 0 <= v < rows and 0 <= u < columns]
-                    around = [place if place in inside else inside[0] for place in around]
-                    near = [sorted(coded[r, axis, place[0], place[1]] for place in around) for axis in (0, 1)]
-                    expected[y, x] = [(n[1] + n[2]) >> 1 for n in near] if near[0] else [0, 0]
-                    spread[y, x] = sum(n[3] - n[0] for n in near) if near[0] else 0
-                for axis in (0, 1):
-                    line = MOTION_ROWS[2 * (references - 1 + r) + axis]
-                    classes = [10 * _class(before[c], (1, 3)) + _class(spread[c], SPREADS) for c in cells]
-                    for c, value in zip(cells, self._whole([line[k] for k in classes]), strict=True):
-                        coded[r, axis, c[0], c[1]] = min(max(value + expected[c][axis], -8192), 8192)
-                        before[c] += abs(value)
-        for axis, y, x in product((0, 1), range(rows), range(columns)):
-            if carried is not None:
-                coded[0, axis, y, x] += carried[axis, y, x]
-            if references == 2:
-                steady = math.floor(coded[0, axis, y, x] * (ways[1] / ways[0]) + 0.5)
-                coded[1, axis, y, x] += min(max(steady, -8192), 8192)
-        return coded
+    def motion(
+        self, references: int, height: int, width: int, ways: list[int], carried: Map | None = None
+    ) -> tuple[Map, Map]:
+        """-> vectors [reference, axis, y, x], sides [0, y, x] of two. carried: [axis, y, x], where there is any."""
+        size = math.ceil(height / 8), math.ceil(width / 8)
+        two, q = references - 1, ways[-1] / ways[0]
+        leaves = self._leaves(two, size, carried)
+        blocks: dict[tuple[int, int], Motion] = {}
+        for leaf, (rank, own) in zip(leaves, self._told(two, [LEVELS[n] for _, _, n in leaves]), strict=True):
+            candidates = _candidates(leaf, size, blocks, _going(leaf, size, carried, two, q))
+            motion = candidates[min(rank, len(candidates) - 1)]
+            if own is not None:
+                motion = _moved(motion, *own, q)
+            blocks |= dict.fromkeys(_inside(leaf, size), motion)
+        grid = list(product(range(size[0]), range(size[1])))
+        vectors: Map = {(r, a, *c): blocks[c][2 * r + a] for r, a, c in product(range(references), (0, 1), grid)}
+        return vectors, {(0, *c): blocks[c][4] for c in grid if two}
 
-    def sides(self, height: int, width: int) -> Map:
-        rows, columns = math.ceil(height / 8), math.ceil(width / 8)
-        out: Map = {}
-        for cells, offsets in _passes(rows, columns):
-            told = []
-            for y, x in cells:
-                around = [(y + a, x + b) for a, b in offsets]
-                inside = [(v, u) for v, u in around if 0 <= v < rows and 0 <= u < columns]
-                near = [out[0, p[0], p[1]] for p in (place if place in inside else inside[0] for place in around)]
-                expected = max((0, 1, -1), key=near.count)  # the first of the most common
-                told.append((expected, near.count(expected) if near else 4))
-            values = self.group([SIDE_ROWS[e != 0][alike - 2] for e, alike in told])
-            for (y, x), (expected, _), value in zip(cells, told, values, strict=True):
-                sign = min(max(value, -1), 1)
-                out[0, y, x] = sign if expected == 0 else (expected, 0, -expected)[sign]
-        return out
+    def _leaves(self, two: int, size: tuple[int, int], carried: Map | None) -> list[Square]:
+        """Squares that are not split, in the order in which their motion is put together."""
+        first = [(y, x, 8) for y, x in product(range(0, size[0], 8), range(0, size[1], 8))]
+        squares, split = first, set()
+        for level in range(3):
+            rows = [MOTION_ROWS["split"][12 * two + 4 * level + _unrest(s, size, carried)] for s in squares]
+            found = [s for s, value in zip(squares, self.group(rows), strict=True) if value]
+            squares = [quarter for s in found for quarter in _quarters(s, size)]
+            split |= set(found)
+
+        def under(square: Square) -> list[Square]:
+            return [leaf for part in _quarters(square, size) for leaf in under(part)] if square in split else [square]
+
+        return [leaf for square in first for leaf in under(square)]
+
+    def _told(self, two: int, levels: list[int]) -> list[tuple[int, tuple[int, list[int]] | None]]:
+        """Of leaves the rank of a candidate, and of those with motion of their own the side and D1 y, x, D2 y, x."""
+        own = [value % 2 for value in self.group([MOTION_ROWS["own"][4 * two + level] for level in levels])]
+        rows = [MOTION_ROWS["rank"][8 * two + 4 * o + level] for o, level in zip(own, levels, strict=True)]
+        ranks = [min(max(value, 0), 5) for value in self.group(rows)]
+        mine = [n for n, o in enumerate(own) if o]
+        sides = dict.fromkeys(mine, 0)
+        if two:
+            alone = self.group([MOTION_ROWS["alone"][levels[n]] for n in mine])
+            picked = [n for n, value in zip(mine, alone, strict=True) if value]
+            second = self.group(MOTION_ROWS["second"] * len(picked))
+            sides |= {n: -1 if value else 1 for n, value in zip(picked, second, strict=True)}
+        coded: dict[int, list[int]] = {n: [] for n in mine}
+        for k in range(two + 1):
+            here = [n for n in mine if k == 0 or sides[n] == 0]
+            for axis in (0, 1):
+                before = [_class(sum(abs(v) for v in coded[n]), (1, 3)) for n in here]
+                line = MOTION_ROWS["vectors"][12 * (2 * (two + k) + axis) :]
+                values = self._whole([line[4 * b + levels[n]] for n, b in zip(here, before, strict=True)])
+                for n, value in zip(here, values, strict=True):
+                    coded[n].append(value)
+        return [(rank, (sides[n], coded[n]) if n in sides else None) for n, rank in enumerate(ranks)]
 
     def hypers(self, channels: int, h: int, w: int, told: list[int]) -> Map:
         out: Map = {}
@@ -151,12 +161,12 @@ class Page:
 
 def carried_motion(
     t: int, references: list[int], earlier: dict[int, tuple[list[int], Map]], size: tuple[int, int]
-) -> Map:
+) -> Map | None:
     """earlier: of each reference its own references, and its motion [reference, axis, y, x]."""
     grid = list(product(range(math.ceil(size[0] / 8)), range(math.ceil(size[1] / 8))))
     pairs = [(p, k, s) for p in references for k, s in enumerate(earlier[p][0])]
     if not pairs:
-        return {(axis, y, x): 0 for axis in (0, 1) for y, x in grid}
+        return None
     p, k, s = next((pair for pair in pairs if pair[2] in references), pairs[0])
     field = earlier[p][1]
     out: Map = {}
@@ -164,8 +174,7 @@ def carried_motion(
         v, u = (math.floor(field[k, axis, y, x] * ((p - t) / (s - p) / 32) + 0.5) for axis in (0, 1))
         at = min(max(y + v, 0), grid[-1][0]), min(max(x + u, 0), grid[-1][1])
         for axis in (0, 1):
-            moved = math.floor(field[k, axis, at[0], at[1]] * ((references[0] - t) / (s - p)) + 0.5)
-            out[axis, y, x] = min(max(moved, -8192), 8192)
+            out[axis, y, x] = _steady(field[k, axis, at[0], at[1]], (references[0] - t) / (s - p))
     return out
 
 
@@ -203,10 +212,67 @@ def _class(value: int, least: tuple[int, ...]) -> int:
     return sum(value >= v for v in least)
 
 
-def _passes(rows: int, columns: int) -> Iterator[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
-    grid = list(product(range(rows), range(columns)))
-    yield [(y, x) for y, x in grid if y % 16 == x % 16 == 0], []
-    for s in (8, 4, 2, 1):
-        odd = {(y, x): (y // s % 2) + (x // s % 2) for y, x in grid if y % s == x % s == 0}
-        yield [c for c, n in odd.items() if n == 2], [(-s, -s), (-s, s), (s, -s), (s, s)]
-        yield [c for c, n in odd.items() if n == 1], [(-s, 0), (s, 0), (0, -s), (0, s)]
+def _quarters(square: Square, size: tuple[int, int]) -> list[Square]:
+    y, x, n = square
+    n //= 2
+    return [(v, u, n) for v, u in product((y, y + n), (x, x + n)) if v < size[0] and u < size[1]]
+
+
+def _inside(square: Square, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The blocks of a square."""
+    y, x, n = square
+    return list(product(range(y, min(y + n, size[0])), range(x, min(x + n, size[1]))))
+
+
+def _unrest(square: Square, size: tuple[int, int], carried: Map | None) -> int:
+    """Its class."""
+    if carried is None:
+        return 3
+    values = [[carried[axis, y, x] for y, x in _inside(square, size)] for axis in (0, 1)]
+    return _class(sum(max(v) - min(v) for v in values), (1, 4))
+
+
+def _going(leaf: Square, size: tuple[int, int], carried: Map | None, two: int, q: float) -> Motion:
+    """What goes on at a leaf."""
+    y, x, n = leaf
+    at = min(y + n // 2, size[0] - 1), min(x + n // 2, size[1] - 1)
+    first = [carried[axis, at[0], at[1]] if carried is not None else 0 for axis in (0, 1)]
+    return (*first, *(_steady(v, q) for v in first), 0) if two else tuple(first)
+
+
+def _candidates(
+    leaf: Square, size: tuple[int, int], blocks: dict[tuple[int, int], Motion], going: Motion
+) -> list[Motion]:
+    """blocks: those of leaves before."""
+    y, x, n = leaf
+    b, r = _inside(leaf, size)[-1]
+    found = []
+    for place in ((b, x - 1), (y - 1, r), None, (y - 1, x + n), (y + n, x - 1), (y - 1, x - 1)):
+        motion = going if place is None else blocks.get(place)
+        if motion is not None and motion not in found:
+            found.append(motion)
+    still = (0,) * len(going)
+    return [*found, *([] if still in found else [still])][:6]
+
+
+def _moved(candidate: Motion, side: int, d: list[int], q: float) -> Motion:
+    """Motion of a leaf's own. d: D1 y, x, D2 y, x."""
+    if len(candidate) == 2:
+        return tuple(_clamp(candidate[axis] + d[axis]) for axis in (0, 1))
+    if side < 0:
+        second = [_clamp(candidate[2 + axis] + d[axis]) for axis in (0, 1)]
+        return (*(_steady(v, 1 / q) for v in second), *second, side)
+    first = [_clamp(candidate[axis] + d[axis]) for axis in (0, 1)]
+    second = [_steady(v, q) for v in first]
+    if side == 0:
+        going = [_clamp(second[axis] + candidate[2 + axis] - _steady(candidate[axis], q)) for axis in (0, 1)]
+        second = [_clamp(going[axis] + d[2 + axis]) for axis in (0, 1)]
+    return (*first, *second, side)
+
+
+def _steady(v: int, q: float) -> int:
+    return _clamp(math.floor(v * q + 0.5))
+
+
+def _clamp(v: int) -> int:
+    return min(max(v, -8192), 8192)

@@ -28,7 +28,7 @@ from bitstream import (
     Teacher,
     write_frames,
 )
-from bitstream.frames import FLAGS, MAX_DEPTH, QUALITIES
+from bitstream.frames import FLAG_LIMIT, MAX_DEPTH, QUALITIES
 from bitstream.header import divides
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -266,7 +266,7 @@ def coded_frames(draw: st.DrawFn, count: int) -> list[CodedFrame]:
         shallow = [n for n, d in depth.items() if d < MAX_DEPTH]
         references = tuple(draw(st.lists(st.sampled_from(shallow), max_size=2))) if shallow else ()
         depth[number] = 1 + max((depth[r] for r in references), default=0)
-        quality, flags = draw(uints(0, QUALITIES - 1)), draw(uints(0, FLAGS - 1))
+        quality, flags = draw(uints(0, QUALITIES - 1)), draw(uints(0, FLAG_LIMIT - 1))
         frames.append(CodedFrame(number, references, quality, flags, draw(st.binary(max_size=12))))
     return frames
 

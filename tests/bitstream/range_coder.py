@@ -8,7 +8,7 @@ from bitstream import frequencies
 
 
 def encode(values: list[int], rows: list[int]) -> list[int]:
-    """The words of values -127..127 under rows 0..127."""
+    """The words of values -127..127 under rows 0..255."""
     low, span, words = 0, 2**64 - 1, Words()
     for value, row in zip(values, rows, strict=True):
         table = frequencies()[row].tolist()

@@ -10,6 +10,7 @@ from bitstream import fields, file, frames, frequencies, header, tables
 from bitstream.container import MAGIC, VERSION
 from bitstream.fields import Kind, Maybe, OneOf, Record
 from codec import specs
+from codec.network.predictive.symbols import PARTS
 
 TEXT = (Path(bitstream.__file__).parent / "FORMAT.md").read_text()
 
@@ -117,7 +118,9 @@ def test_columns_and_ranges_of_coded_frames_are_those_of_the_code() -> None:
     columns = {row[0]: row[1] for row in table[-6:]}
     assert len(columns) == len(frames._COLUMNS)
     assert columns["quality"] == f"0..{frames.QUALITIES - 1}"
-    assert columns["flags"] == f"0..{frames.FLAGS - 1}"
+    assert columns["flags"] == f"0..{frames.FLAG_LIMIT - 1}"
+    named = dict(re.findall(r"(\d+) (motion|hyper-latents|latents)", table[-1][2]))
+    assert named == {str(flag): name for flag, name in PARTS.items()}
     assert columns["references"] == f"0..{frames.MAX_REFERENCES}"
     assert f"at most {frames.MAX_DEPTH} deep" in section("### Coded frames")
 

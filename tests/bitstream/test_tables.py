@@ -9,21 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitstream import STEPS, frequencies, nearest_step_index, step
+from bitstream import FLAGS, PEAKED, RANKS, STEPS, frequencies, nearest_step_index, step
 from bitstream.tables import bit_costs
 
 
 def test_frequencies_are_pinned() -> None:
     digest = hashlib.sha256(frequencies().astype("<u4").tobytes()).hexdigest()
-    assert digest == "4cf1790e71a23e4dd7ead860be77beb192411f575f8ac0ed37af280df6b785d6"
+    assert digest == "8517b6d26b50ab5fb4b0caf4ac21522b491b9811b58f39701b7e1de60922afd7"
 
 
-def test_frequencies_are_positive_symmetric_and_sum_to_2_24() -> None:
+def test_frequencies_are_positive_and_sum_to_2_24() -> None:
     table = frequencies()
     assert table.shape == (256, 255)
     assert table.min() >= 1
     assert (table.sum(1) == 2**24).all()
-    assert (table == table[:, ::-1]).all()
+    assert (table[:FLAGS] == table[:FLAGS, ::-1]).all(), "symmetric"
+    assert (table[FLAGS:, :127] == 1).all(), "nothing below 0"
 
 
 @pytest.mark.parametrize("family", [0, 1])
@@ -43,12 +44,29 @@ def test_laplace_row_matches_its_rule() -> None:
 
 
 def test_peaked_rows_match_their_rule() -> None:
-    """Row 128 + 8 i + j: a share of 0.9 * 2**(-2 i / 3) beside 0, falling with the square of magnitude + offset."""
-    for i, j, offset in ((0, 0, 0), (3, 2, 2), (15, 7, 64)):
-        row = frequencies()[128 + 8 * i + j]
-        assert 1 - row[127] / 2**24 == pytest.approx(0.9 * 2 ** (-2 * i / 3), rel=0.02)
+    """Row 128 + 8 i + j: a share of 0.9 * 2**(-4 i / 3) beside 0, falling with the square of magnitude + offset."""
+    for i, j, offset in ((0, 0, 0), (3, 2, 2), (7, 7, 64)):
+        row = frequencies()[PEAKED + 8 * i + j]
+        assert 1 - row[127] / 2**24 == pytest.approx(0.9 * 2 ** (-4 * i / 3), rel=0.02)
         shared = row - 1.0
         assert shared[128] / shared[138] == pytest.approx(((11 + offset) / (1 + offset)) ** 2, rel=0.02)
+
+
+def test_flag_rows_match_their_rule() -> None:
+    """Row 192 + i: 1 has a share of (2 i + 1) / 64."""
+    for i in range(32):
+        row = frequencies()[FLAGS + i]
+        assert row[128] / 2**24 == pytest.approx((2 * i + 1) / 64, abs=2**-15)
+        assert (np.delete(row, (127, 128)) == 1).all()
+
+
+def test_rank_rows_match_their_rule() -> None:
+    """Row 224 + i: from 0 on each value has (2 i + 1) / 64 of the share of the one before."""
+    for i in range(32):
+        ratio = Fraction(2 * i + 1, 64)
+        total = sum(ratio**k for k in range(128))
+        expected = [1 + math.floor(ratio**k / total * (2**24 - 255)) for k in range(1, 9)]
+        assert frequencies()[RANKS + i, 128:136].tolist() == expected
 
 
 def test_sharpest_row_codes_a_zero_for_almost_nothing() -> None:

@@ -20,7 +20,7 @@ from codec.network.predictive.frames import corrected, empty_symbols, kept_bare,
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
-from codec.network.predictive.symbols import BARE, CARRIED, MEAN, MOTION, Integers, Symbols
+from codec.network.predictive.symbols import BARE, MEAN, Integers, Symbols
 from codec.network.predictive.transform import PIXEL, to_detail, to_layers
 from codec.rate.motion import Moved, carry
 from codec.rate.records import FrameCoder
@@ -88,7 +88,8 @@ class FrameEncoder:
         ways = [r - number for r in references]
         ratio = ways[-1] / ways[0] if ways else None
         empty = empty_symbols(net, height, width, len(references))
-        found, shown = Found(empty.motion, empty.sides, None), None
+        carried = None
+        found, shown = Found(empty.motion, empty.sides), None
         if ratio is not None:
             starts = [[flows.between(number, r)] for r in references]
             carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
@@ -107,8 +108,7 @@ class FrameEncoder:
         hyper, residuals = self._quantized(left, features, q, weight, moving_of(moved) if predicted else None)
 
         def written(symbols: Symbols) -> Written:
-            flags = symbols.flags | (CARRIED if found.carried is not None and symbols.flags & MOTION else 0)
-            return Written(flags, *self.coder.write(symbols, quality, ratio, found.carried))
+            return Written(symbols.flags, *self.coder.write(symbols, quality, ratio, carried))
 
         def made(written: Written, pixels: Tensor) -> tuple[float, Encoded, Reference]:
             """-> cost in bits, and what to return."""

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int16]
 
-MOTION, HYPERS, RESIDUALS = 1, 2, 4  # flags of a record
-CARRIED = 8  # flag: motion is coded as the difference from what it would be going on
-SIDES = 16  # flag
+MOTION, HYPERS, RESIDUALS = 1, 2, 4  # flags of a record; sides are part of motion
 MEAN = 32  # flag: the prediction is the mean of what the references show
 BARE = 64  # flag: where no residual is, the frame is its prediction
-PARTS = {MOTION: "motion", SIDES: "sides", HYPERS: "hyper-latents", RESIDUALS: "latents"}
+PARTS = {MOTION: "motion", HYPERS: "hyper-latents", RESIDUALS: "latents"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class Symbols:
     @property
     def flags(self) -> int:
         """Which parts are not all zero, and how the frame is made of them."""
-        parts = (self.motion, self.sides, self.hyper, self.residuals)
-        return self.made | sum(f for f, x in zip(PARTS, parts, strict=True) if x.any())
+        parts = (self.motion.any() or self.sides.any(), self.hyper.any(), self.residuals.any())
+        return self.made | sum(flag for flag, there in zip(PARTS, parts, strict=True) if there)
 
     @property
     def untouched(self) -> bool:

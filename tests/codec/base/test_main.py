@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from bitstream import PEAKED
-from codec.base import loop, scenes
+from bitstream import FLAGS, PEAKED, RANKS
+from codec.base import loop, rows, scenes
 from codec.base.__main__ import main
 from codec.network.predictive.base_file import write_base
-from codec.network.predictive.scales import LAST_ROW
 from codec.network.predictive.store import digest_of
 from codec.rate.motion import MOTION_ROWS
-from codec.rate.sides import SIDE_ROWS
 from tests.codec.base.conftest import SETTINGS, SHAPE, tiny_codec
 
 
@@ -61,16 +61,20 @@ def test_prepared_scenes_serve_every_training(corpus: Path, prepared: Path, tmp_
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["log.jsonl", "state.safetensors"]
 
 
-def test_rows_of_motion_are_fitted_to_what_a_base_codes(corpus: Path, tmp_path: Path) -> None:
+def test_rows_of_motion_are_fitted_to_what_a_base_codes(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "FEWEST", 1)
     codec, base = tiny_codec(), tmp_path / "tiny.safetensors"
     write_base(base, codec.network, codec.analysis, {})
-    found = run("rows", corpus, base, "--clips", 1, "--frames", 3)
+    found = run("rows", corpus, base, "--clips", 2, "--frames", 6)
     assert found.exit_code == 0, found.output
-    motion, sides = found.stdout.removeprefix("MOTION_ROWS\n").split("SIDE_ROWS\n")
-    tables = [[int(row) for row in table.replace(",", " ").split()] for table in (motion, sides)]
-    assert [len(table) for table in tables] == [MOTION_ROWS.size, SIDE_ROWS.size]
-    assert PEAKED <= min(tables[0]) < max(tables[0]) <= 255
-    assert 1 <= min(tables[1]) <= max(tables[1]) <= LAST_ROW
+    tables = {name: np.array(literal_eval(text)) for name, text in (s.split("=") for s in found.stdout.splitlines())}
+    assert {name: t.shape for name, t in tables.items()} == {name: t.shape for name, t in vars(MOTION_ROWS).items()}
+    for name, table in tables.items():
+        first, end = {"rank": (RANKS, 256), "vectors": (PEAKED, FLAGS)}.get(name, (FLAGS, RANKS))
+        assert first <= table.min() <= table.max() < end
+    assert np.unique(tables["own"]).size > 1, "some leaves have motion of their own"
 
 
 @pytest.mark.parametrize("command", [[], ["prepare"], ["train"], ["rows"], ["export"], ["card"]])

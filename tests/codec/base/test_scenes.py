@@ -126,12 +126,14 @@ def test_frames_are_those_of_the_clip(corpus: Path, scenes: Scenes) -> None:
 
 
 def test_motion_shows_the_frame(scenes: Scenes) -> None:
-    """The clips pan by two and three pixels a frame."""
-    for scene in scenes.scenes:
+    """The clips pan by two and three pixels a frame; at a low quality motion is coarse, since it costs bits."""
+    low, high = scenes.scenes
+    assert low.quality < 40 < 55 < high.quality
+    for scene, share, apart in ((low, 0.3, 6), (high, 0.05, 2)):
         moved, still = errors(scene)
-        assert moved < 0.2 * still  # at low qualities motion is coarse, since it costs bits
+        assert moved < share * still
         usual = scene.motion[4, 0].flatten(1).median(1).values  # frame 4, from frame 2, in quarter pixels
-        assert (usual - torch.tensor([2 * 4 * 2, 2 * 4 * 3])).abs().max() <= 2
+        assert (usual - torch.tensor([2 * 4 * 2, 2 * 4 * 3])).abs().max() <= apart
 
 
 def test_a_frame_that_repeats_another_is_made_from_that_alone() -> None:

@@ -12,9 +12,8 @@ from hypothesis.extra.numpy import arrays
 from codec.network.predictive.frames import latent_size
 from codec.network.predictive.motion import motion_size
 from codec.network.predictive.network import MOVING, moving
+from codec.rate.motion import LARGEST_MOTION
 from tests.bitstream import frame_record as page
-
-LARGEST = 2**14  # quarter pixels: of a second reference, as much again as of the first
 
 
 def seen(motion: np.ndarray, sides: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -27,7 +26,7 @@ def seen(motion: np.ndarray, sides: np.ndarray, size: tuple[int, int]) -> np.nda
 @given(st.data(), st.tuples(st.integers(1, 75), st.integers(1, 75)), st.sampled_from([1, 2]))
 @settings(deadline=None, max_examples=60)
 def test_it_is_what_the_page_says(data: st.DataObject, size: tuple[int, int], references: int) -> None:
-    elements = st.integers(-40, 40) | st.integers(-LARGEST, LARGEST)
+    elements = st.integers(-40, 40) | st.integers(-LARGEST_MOTION, LARGEST_MOTION)
     grid = motion_size(*size)
     motion = data.draw(arrays(np.int16, (references, 2, *grid), elements=elements))
     sides = data.draw(arrays(np.int16, (references - 1, *grid), elements=st.integers(-1, 1)))
