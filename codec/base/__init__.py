@@ -6,6 +6,7 @@ walks.py        scenes to the frames of a step, each made from those before it
 model.py        both halves of the network as training runs them
 losses.py       what a step lowers
 optimisers.py   who moves which weights, how fast
+moves.py        one move of the weights, recorded for a GPU
 evaluate.py     what a base is worth on clips that it is not trained on
 loop.py         train: all of these in one loop
 export.py       a training to the file of a base

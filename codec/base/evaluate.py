@@ -11,6 +11,7 @@ from codec.base.walks import Step, Walks, seen_by
 
 WALKS, SEED = 6, 0  # along the scenes: the same ones each time
 SCENES = 4  # of each
+SCORES = ("bpp", "hyper_bpp", "psnr", "predicted_psnr")  # what is reported of frames
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def evaluate(codec: Codec, held: Scenes, device: torch.device, dtype: torch.dtyp
     found: dict[str, list[dict[str, Tensor]]] = {}
     for number in range(WALKS):
         decoded: list[Tensor] = []
-        for step in (step.to(device) for step in walks[number]):
+        for step in walks[number]:
             with torch.autocast(device.type, dtype, enabled=dtype is torch.bfloat16):
                 outcome = codec(step.frame, step.quality, seen_by(step, decoded))
             decoded.append(outcome.frame)
@@ -36,13 +37,9 @@ def kind_of(step: Step) -> str:
 
 
 def scores(outcome: Outcome, pixels: int) -> dict[str, Tensor]:
-    """What is reported of frames, [B] each."""
-    return {
-        "bpp": outcome.bits / pixels,
-        "hyper_bpp": outcome.hyper_bits / pixels,
-        "psnr": _psnr(outcome.error),
-        "predicted_psnr": _psnr(outcome.predicted_error),
-    }
+    """SCORES of frames, [B] each."""
+    bits = outcome.bits / pixels, outcome.hyper_bits / pixels
+    return dict(zip(SCORES, (*bits, _psnr(outcome.error), _psnr(outcome.predicted_error)), strict=True))
 
 
 def _psnr(error: Tensor) -> Tensor:

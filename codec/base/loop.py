@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.base.evaluate import evaluate, kind_of, scores
-from codec.base.losses import loss_of
-from codec.base.model import Codec, Outcome, Seen, read_weights
-from codec.base.optimisers import move, optimisers
+from codec.base.evaluate import evaluate, kind_of
+from codec.base.model import Codec, Seen, read_weights
+from codec.base.moves import REPORTED, Mover
+from codec.base.optimisers import optimisers
 from codec.base.scenes import Say, Scenes
-from codec.base.walks import Step, Walks, seen_by
+from codec.base.walks import Walks, seen_by
 from codec.errors import BaseError, CheckpointError
 from codec.network.backend import pick_dtype
 from codec.network.predictive.base_file import load_part
@@ -38,9 +38,6 @@ STATE, LOG = "state.safetensors", "log.jsonl"
 CHECKPOINT_SECONDS, EVALUATION_SECONDS = 60.0, 300.0
 DECAY = 0.9997  # of the moving average of the weights, which is what ships
 DECAY_START = 20  # steps after which the average is one of half of all steps so far
-
-
-Walk = tuple[list[Step], tuple[Tensor, Tensor] | None]  # and photographs with their qualities
 
 
 @dataclass(frozen=True)
@@ -62,9 +59,7 @@ class Training:
     ) -> None:
         """start: weights to begin from, whose shape is then taken; else those of the seed. Raises BaseError."""
         self.settings, self.device, self.dtype = settings, device, pick_dtype(device)
-        self.walks = Walks(sets, settings.batch, settings.seed)
-        self._worker = ThreadPoolExecutor(1)  # cuts the crops of the next walk out while this one trains
-        self._next: tuple[int, Future[Walk]] | None = None
+        self.walks = Walks([scenes.to(device) for scenes in sets], settings.batch, settings.seed)
         before = read_weights(start) if start is not None else None
         torch.manual_seed(settings.seed)  # here: what comes before may draw numbers of its own
         codec = Codec(before.shape if before is not None else shape)
@@ -72,7 +67,11 @@ class Training:
             load_part(codec, before.tensors, start)
         self.codec = codec.to(device)
         self.average = copy.deepcopy(self.codec).requires_grad_(False)
+        self._moved: list[Tensor] = list(self.codec.parameters())
+        self._averaged: list[Tensor] = list(self.average.parameters())
         self.optimisers = optimisers(self.codec, settings.rate)
+        self._mover = Mover(self.codec, self.optimisers, self.dtype)
+        self._ends: deque[torch.cuda.Event] = deque()  # of walks that a GPU may not have come to yet
         self.step, self.elapsed, self._moves = 0, 0.0, 0
         self.held: dict[str, dict[str, float]] = {}
         self._earlier = list(before.about.get("stages", ())) if before is not None else []
@@ -86,50 +85,40 @@ class Training:
             return self.step / self.settings.steps
         return self.elapsed / (self.settings.minutes * 60)
 
-    def advance(self) -> list[tuple[str, dict[str, Tensor]]]:
-        """One walk -> for each of its frames, its kind and what to report of it."""
+    def advance(self) -> list[tuple[str, Tensor]]:
+        """One walk -> for each of its frames, its kind and what is REPORTED of it."""
         began = time.perf_counter()
         decoded: list[Tensor] = []
-        told: list[tuple[str, dict[str, Tensor]]] = []
-        walk, photos = self._walk()
-        for frame in walk:
-            outcome, values = self._learn(frame.frame, frame.quality, seen_by(frame, decoded))
-            decoded.append(outcome.frame)
-            told.append((kind_of(frame), values))
+        told: list[tuple[str, Tensor]] = []
+        for step in self.walks[self.step]:
+            frame, values = self._learn(step.frame, step.quality, seen_by(step, decoded))
+            decoded.append(frame)
+            told.append((kind_of(step), values))
+        photos = self.walks.photos(self.step)
         if photos is not None:
             told.append(("photo", self._learn(*photos, None)[1]))
         self.step += 1
+        self._keep_pace()
         self.elapsed += time.perf_counter() - began
         return told
 
-    def _walk(self) -> Walk:
-        """The walk of this step, on the device, where the one before asked for it; asks for the one after."""
-
-        def cut(number: int) -> Walk:
-            photos = self.walks.photos(number)
-            moved = None if photos is None else (photos[0].to(self.device), photos[1].to(self.device))
-            return [step.to(self.device) for step in self.walks[number]], moved
-
-        number, future = self._next or (self.step, self._worker.submit(cut, self.step))
-        found = future.result() if number == self.step else cut(self.step)
-        self._next = (self.step + 1, self._worker.submit(cut, self.step + 1))
-        return found
-
-    def _learn(self, frame: Tensor, quality: Tensor, seen: Seen | None) -> tuple[Outcome, dict[str, Tensor]]:
-        """Code frames of one kind and move the weights."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is torch.bfloat16):
-            outcome: Outcome = self.codec(frame, quality, seen)
-        pixels = frame[0, 0].numel()
-        loss = loss_of(outcome, quality, pixels)
-        loss.backward()
-        move(self.optimisers, self.progress)
+    def _learn(self, frame: Tensor, quality: Tensor, seen: Seen | None) -> tuple[Tensor, Tensor]:
+        """Code frames of one kind and move the weights: see `Mover`."""
+        made = self._mover(frame, quality, seen, self.progress)
         self._moves += 1
         self._follow(min(DECAY, self._moves / (self._moves + DECAY_START)))
-        return outcome, {k: v.detach().mean() for k, v in ({"loss": loss} | scores(outcome, pixels)).items()}
+        return made
+
+    def _keep_pace(self) -> None:
+        """Wait for a GPU until only the last walk is before it: it never runs dry, and time is that of its work."""
+        if self.device.type == "cuda":
+            self._ends.append(torch.cuda.current_stream(self.device).record_event())
+            if len(self._ends) > 1:
+                self._ends.popleft().synchronize()
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.codec.parameters()), 1 - decay)
+        torch._foreach_lerp_(self._averaged, self._moved, 1 - decay)
 
     def about(self) -> dict[str, Any]:
         """Where the weights are from: what a base says of itself."""
@@ -193,6 +182,9 @@ def train(
     state = out / STATE
     if state.exists():  # its shape, not that of a start
         start, shape = None, Shape(**checkpoint.load(state)[1]["shape"])
+    if device.type == "cuda":  # of float32, ten binary digits are multiplied: enough for products of integers here
+        torch.set_float32_matmul_precision("high")
+    held = None if held is None else held.to(device)
     training = Training(settings, sets, shape, start, device)
     if state.exists():
         training.restore(state)
@@ -224,17 +216,16 @@ class _Log:
 
     def __init__(self, path: Path, say: Say) -> None:
         self._path, self._say = path, say
-        self._sums: dict[str, dict[str, list[Tensor]]] = {}
+        self._told: dict[str, list[Tensor]] = {}
 
-    def add(self, kind: str, values: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            self._sums.setdefault(kind, {}).setdefault(name, []).append(value)
+    def add(self, kind: str, values: Tensor) -> None:
+        self._told.setdefault(kind, []).append(values)
 
     def write(self, training: Training, **more: Any) -> None:
         row: dict[str, Any] = {"step": training.step, "minutes": round(training.elapsed / 60, 2)}
-        for kind, values in sorted(self._sums.items()):
-            row[kind] = {name: float(torch.stack(found).mean()) for name, found in values.items()}
-        self._sums.clear()
+        for kind, values in sorted(self._told.items()):
+            row[kind] = dict(zip(REPORTED, torch.stack(values).mean(0).tolist(), strict=True))
+        self._told.clear()
         line = json.dumps(_rounded(row | more))
         with self._path.open("a") as file:
             file.write(line + "\n")

@@ -31,14 +31,16 @@ def optimisers(codec: Codec, rate: float) -> list[torch.optim.Optimizer]:
         {"params": groups["rest"], "lr": rate * ADAM_LR},
         {"params": groups["transform"], "lr": rate * TRANSFORM * ADAM_LR},
     ]
-    fused = all(p.device.type in ("cpu", "cuda") for p in groups["rest"])
+    device = groups["rest"][0].device
+    fused = device.type in ("cpu", "cuda")
     found: list[torch.optim.Optimizer] = [
         Muon(groups["hidden"], lr=rate * MUON_LR, weight_decay=MUON_DECAY),
-        torch.optim.Adam(adam, betas=(0.9, 0.99), fused=fused),
+        torch.optim.Adam(adam, betas=(0.9, 0.99), fused=fused, capturable=device.type == "cuda"),
     ]
     for optimizer in found:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
+            group["lr"] = torch.tensor(0.0, device=device)  # not a number: a recorded step follows it
     return found
 
 
@@ -47,11 +49,17 @@ def rate_at(progress: float) -> float:
     return min(1.0, FIRST + progress / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress))) + LAST
 
 
-def move(found: Sequence[torch.optim.Optimizer], progress: float) -> None:
-    """One step by the gradients there are, which are then forgotten."""
+def set_rates(found: Sequence[torch.optim.Optimizer], progress: float) -> None:
+    """Learning rates of the steps from here on, at a share of a run."""
     for optimizer in found:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * rate_at(progress)
+            group["lr"].fill_(group["peak"] * rate_at(progress))
+
+
+def step(found: Sequence[torch.optim.Optimizer]) -> None:
+    """Move the weights by the gradients there are, which are then forgotten."""
+    for optimizer in found:
+        for group in optimizer.param_groups:
             nn.utils.clip_grad_norm_(group["params"], LARGEST_GRADIENT)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -40,14 +40,23 @@ class Step:
     level: int  # see `Planned`
     leaf: bool  # no other is made from it
 
-    def to(self, device: torch.device) -> Step:
-        frame, quality, motion, sides = (x.to(device) for x in (self.frame, self.quality, self.motion, self.sides))
-        references = None if self.references is None else self.references.to(device)
-        return Step(frame, quality, references, motion, sides, self.level, self.leaf)
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """Where a walk goes in one scene."""
+
+    scene: Scene
+    start: int  # the number of its key frame
+    row: int  # of the motion grid, the first
+    column: int
+    top: float  # quality of its key frame
 
 
 class Walks:
-    """The walks of one training: each depends on the seed and its number alone, so that a resumed one goes on."""
+    """The walks of one training: each depends on the seed and its number alone, so that a resumed one goes on.
+
+    They are on the device of the scenes.
+    """
 
     def __init__(self, sets: Sequence[Scenes], count: int, seed: int) -> None:
         """count: scenes of a walk. Raises BaseError."""
@@ -79,7 +88,7 @@ class Walks:
         if rng.random() < FLIPPED:
             planes = planes.flip(-1)
         quality = torch.from_numpy(rng.uniform(LOWEST, QUALITIES - 1, self._count)).float()
-        return planes, quality
+        return planes, quality.to(planes.device, non_blocking=True)
 
     def __getitem__(self, number: int) -> list[Step]:
         rng = np.random.default_rng((self._seed, number))
@@ -89,47 +98,62 @@ class Walks:
         planned = walk(anchor, int(rng.integers(2, max(3, min(MOST_ANCHORS, shortest // anchor) + 1))), rng)
         flipped, turned = rng.random() < FLIPPED, rng.random() < TURNED
         crops = [self._crop(scenes[rng.integers(len(scenes))], planned, rng) for _ in range(self._count)]
-        frames, motion, sides = (torch.stack(parts, 1) for parts in zip(*(c[:3] for c in crops), strict=True))
-        places = torch.from_numpy(np.stack([c[4] for c in crops], 1))
-        if flipped:
-            frames, motion, sides = frames.flip(-1), motion.flip(-1), sides.flip(-1)
-            motion = torch.stack((motion[:, :, :, 0], -motion[:, :, :, 1]), 3)
-        if turned:
-            frames, motion, sides = frames.mT, motion.mT.flip(3), sides.mT
-        tops = torch.tensor([c[3] for c in crops])
+        device = scenes[0].frames.device
+        tops = torch.tensor([crop.top for crop in crops]).to(device, non_blocking=True)
+        places = torch.from_numpy(_places(crops, planned)).to(device, non_blocking=True)
         return [
-            Step(
-                frames[i],
-                quality_of(tops, p),
-                places[i] if p.references else None,
-                motion[i],
-                sides[i][:, None],
-                p.level,
-                i == len(planned) - 1,
-            )
-            for i, p in enumerate(planned)
+            self._step(crops, p, quality_of(tops, p), place, flipped, turned, p is planned[-1])
+            for p, place in zip(planned, places, strict=True)
         ]
 
-    def _crop(
-        self, scene: Scene, planned: Sequence[Planned], rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, float, NDArray[np.int64]]:
-        """Frames, motion and sides of a walk in one scene, the quality of its key frame, and places of references."""
+    def _crop(self, scene: Scene, planned: Sequence[Planned], rng: np.random.Generator) -> Crop:
         last = max(p.number for p in planned)
         start = int(rng.choice(range(0, len(scene.frames) - last, scene.anchor)))
-        numbers = [start + p.number for p in planned]
-        place_of = {n: i for i, n in enumerate(numbers)}
-        places = np.array([[place_of.get(int(r), 0) for r in scene.references[n]] for n in numbers])
-        corner = [int(rng.integers((side - self.size) // CELL + 1)) for side in scene.frames.shape[2:]]
-        rows, columns = (slice(a, a + self.size // CELL) for a in corner)
-        y, x = (slice(a * CELL, a * CELL + self.size) for a in corner)
+        row, column = (int(rng.integers((side - self.size) // CELL + 1)) for side in scene.frames.shape[2:])
         top = float(np.clip(scene.quality + rng.uniform(-AROUND, AROUND), LOWEST, QUALITIES - 1))
+        return Crop(scene, start, row, column, top)
+
+    def _step(
+        self,
+        crops: Sequence[Crop],
+        planned: Planned,
+        quality: Tensor,
+        places: Tensor,
+        flipped: bool,
+        turned: bool,
+        leaf: bool,
+    ) -> Step:
+        """One frame of a walk: its pixels and motion in every crop. flipped: left to right; turned: rows to columns."""
+        parts = [self._cut(crop, crop.start + planned.number) for crop in crops]
+        frame, motion, sides = (torch.stack(found) for found in zip(*parts, strict=True))
+        if flipped:
+            frame, motion, sides = frame.flip(-1), motion.flip(-1), sides.flip(-1)
+            motion = torch.stack((motion[:, :, 0], -motion[:, :, 1]), 2)
+        if turned:
+            frame, motion, sides = frame.mT, motion.mT.flip(2), sides.mT
+        references = places if planned.references else None
+        return Step(frame, quality, references, motion, sides[:, None], planned.level, leaf)
+
+    def _cut(self, crop: Crop, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """A frame of a scene, its motion and sides, where the crop is."""
+        scene, cells = crop.scene, self.size // CELL
+        rows, columns = slice(crop.row, crop.row + cells), slice(crop.column, crop.column + cells)
+        y, x = (slice(s.start * CELL, s.stop * CELL) for s in (rows, columns))
         return (
-            scene.frames[..., y, x][numbers],
-            scene.motion[..., rows, columns][numbers],
-            scene.sides[..., rows, columns][numbers],
-            top,
-            places,
+            scene.frames[number, :, y, x],
+            scene.motion[number, :, :, rows, columns],
+            scene.sides[number, rows, columns],
         )
+
+
+def _places(crops: Sequence[Crop], planned: Sequence[Planned]) -> NDArray[np.int64]:
+    """Where in the walk the references of each of its frames are, 0 where there are none: [frames, crops, 2]."""
+    place_of = {p.number: place for place, p in enumerate(planned)}
+
+    def places(crop: Crop, number: int) -> list[int]:
+        return [place_of.get(int(r) - crop.start, 0) for r in crop.scene.references[crop.start + number]]
+
+    return np.array([[places(crop, p.number) for crop in crops] for p in planned])
 
 
 def seen_by(step: Step, decoded: Sequence[Tensor]) -> Seen | None:

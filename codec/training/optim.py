@@ -13,40 +13,50 @@ class Muon(torch.optim.Optimizer):
 
     Takes tensors of two or more dimensions; a convolution's weight [out, in, k, k] counts as the matrix
     [out, in * k * k]. weight_decay: share of lr by which a step shrinks the weights; without it they grow until the
-    training diverges, since every step moves them equally far however large they are.
+    training diverges, since every step moves them equally far however large they are. A group's lr may be a tensor of
+    no dimensions on the device of its parameters: a recorded step then follows it.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.1) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float | Tensor, momentum: float = 0.95, weight_decay: float = 0.1
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}  # matrices of one shape are orthogonalised together
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["momentum"] = torch.zeros_like(p)
-                momentum = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(momentum, group["momentum"]).flatten(1)  # Nesterov
-                scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(orthogonalise(update).view_as(p), alpha=-group["lr"] * scale)
+                if p.grad is not None:
+                    alike.setdefault(p.shape, []).append(p)
+            for shape, params in alike.items():
+                updates = orthogonalise(torch.stack([self._update(p, group["momentum"]) for p in params]).flatten(2))
+                scale = max(1.0, updates.shape[1] / updates.shape[2]) ** 0.5
+                for p, update in zip(params, updates.unflatten(2, shape[1:]), strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.sub_(update * (group["lr"] * scale))
+
+    def _update(self, p: Tensor, momentum: float) -> Tensor:
+        """The momentum of a parameter and this step's gradient once more (Nesterov)."""
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        assert p.grad is not None
+        return p.grad.lerp(state["momentum"].lerp_(p.grad, 1 - momentum), momentum)
 
 
-def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix, singular values within about 0.7 to 1.2: [m, n] -> [m, n].
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrices, singular values within about 0.7 to 1.2: [B, m, n] -> [B, m, n].
 
     Newton-Schulz iteration with the quintic coefficients of Jordan et al., 2024, chosen for a steep start.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mT if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
 
 

@@ -40,7 +40,7 @@ class Analysis(nn.Module):
         x = torch.sign(x) * (1 + x.abs()).log2()
         out = self.hyper_out(act(self.hyper_second(act(self.hyper_first(x))))).float()
         if not predicted:  # a thumbnail to begin with: see PredictiveNetwork.first_means
-            thumbnail = F.avg_pool2d(latents[:, list(DC)], HYPER) / 2
+            thumbnail = F.avg_pool2d(torch.stack([latents[:, c] for c in DC], 1), HYPER) / 2
             out = torch.cat((out[:, :3] + thumbnail, out[:, 3:]), 1)
         return out
 

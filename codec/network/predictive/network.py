@@ -76,7 +76,7 @@ def moving(motion: Tensor, sides: Tensor, height: int, width: int) -> Tensor:
     from those around it, both as MAGNITUDES; then 64 where one of two references shows it alone. What moves oddly is
     predicted badly, and this is known before the residuals are.
     """
-    both = motion[:, [0, -1]].float().flatten(1, 2)
+    both = torch.cat((motion[:, 0], motion[:, -1]), 1).float()
     p = F.pad(both, (1, 1, 1, 1), mode="replicate")
     around = (p[..., 1:-1, :-2], p[..., 1:-1, 2:], p[..., :-2, 1:-1], p[..., 2:, 1:-1])
     rough = torch.stack([(x - both).abs() for x in around]).sum(0)

@@ -18,7 +18,7 @@ def test_orthogonalising_evens_out_singular_values(rows: int, columns: int, scal
     rank = min(rows, columns)
     u, v = torch.linalg.qr(torch.randn(rows, rank))[0], torch.linalg.qr(torch.randn(columns, rank))[0]
     spread = torch.logspace(0, -1.5, rank) * scale  # a condition number of 30
-    found = orthogonalise(u * spread @ v.mT)
+    (found,) = orthogonalise((u * spread @ v.mT)[None])
     values = torch.linalg.svdvals(found)
     assert values.min() > 0.6
     assert values.max() < 1.3
@@ -40,6 +40,24 @@ def test_a_muon_step_moves_every_direction_equally_far(shape: tuple[int, ...]) -
     assert values.min() > 0.6
     assert values.max() < 1.3
     assert (step * p.grad.flatten(1)).sum() < 0, "it goes downhill"
+
+
+def test_parameters_of_one_shape_move_as_each_would_alone() -> None:
+    torch.manual_seed(0)
+    gradients = torch.randn(3, 8, 2, 3, 3)
+    params = [nn.Parameter(torch.ones(8, 2, 3, 3)) for _ in gradients]
+    together, alone = Muon(params, lr=torch.tensor(0.1)), []
+    for _ in range(2):
+        for p, gradient in zip(params, gradients, strict=True):
+            p.grad = gradient
+        together.step()
+    for gradient in gradients:
+        alone.append(nn.Parameter(torch.ones(8, 2, 3, 3)))
+        optimizer = Muon(alone[-1:], lr=0.1)
+        for _ in range(2):
+            alone[-1].grad = gradient
+            optimizer.step()
+    torch.testing.assert_close([*map(torch.Tensor.detach, params)], [*map(torch.Tensor.detach, alone)])
 
 
 def test_muon_reaches_a_minimum() -> None:
