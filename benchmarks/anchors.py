@@ -13,12 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from benchmarks import ffmpeg, process
 from benchmarks.clips import Clip, write_rgb
 from benchmarks.codecs import UnavailableError
 
+_FRAME_BY_FRAME = ("h264", "hevc")  # containers that hold one frame in every packet
+_TYPES = {1: "I", 2: "P", 3: "B"}  # ffmpeg's numbers of them
 _PROBE = ("-f", "lavfi", "-i", "testsrc2=size=128x128:rate=25", "-frames:v", "3", "-pix_fmt", "yuv420p")
 
 
@@ -83,11 +86,26 @@ class Anchor:
         return None
 
     def report(self, stream: Path) -> dict[str, Any]:
-        """Nothing: what these encoders measure are planes, not RGB."""
-        return {}
+        """Bytes by type of frame, where a packet is one. No PSNR: what these encoders measure are planes, not RGB."""
+        return {"bytes_by_type": _bytes_by_type(stream)} if self.muxer in _FRAME_BY_FRAME else {}
 
     def _output(self, rate: tuple[str, ...]) -> list[str]:
         return ["-c:v", self.encoder, *self.options, *rate, *self.trim, "-f", self.muxer]
+
+
+def _bytes_by_type(stream: Path) -> dict[str, int]:
+    """Bytes of intra frames, of those predicted from one side, and of those from both."""
+    sizes: list[int] = []  # in coding order
+    found = dict.fromkeys(_TYPES.values(), 0)
+    with av.open(str(stream)) as container:
+        video = container.streams.video[0]
+        for packet in container.demux(video):
+            if packet.size:
+                packet.pts = packet.dts = len(sizes)  # so that a frame says which packet it was
+                sizes.append(packet.size)
+            for frame in packet.decode():
+                found[_TYPES[int(frame.pict_type)]] += sizes[frame.pts]
+    return found
 
 
 def _x265(effort: str) -> Anchor:

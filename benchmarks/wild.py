@@ -50,7 +50,7 @@ from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.network.predictive.symbols import BARE, MEAN, Integers, Symbols
 from codec.network.weights import part_of
-from codec.rate.motion import Moved, carry
+from codec.rate.carried import Moved, carry
 from codec.rate.records import FrameCoder
 from codec.specs import ACTIVATIONS, CONV_TYPES, NORMS, DualHeadSpec, Geometry
 

@@ -21,7 +21,9 @@ from codec.encoding.predictive.frame import FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, order
 from codec.encoding.predictive.motion_search import SearchSettings
 from codec.network.predictive.symbols import MOTION, Integers
-from codec.rate.motion import MOTION_ROWS, MotionRows, Table, carry, code_motion
+from codec.rate.carried import carry
+from codec.rate.motion import MOTION_ROWS, MotionRows, code_motion
+from codec.rate.ports import Table
 
 FIRST_CONTEXT = 256  # contexts are told from rows by their numbers
 FEWEST = 20  # values of a context that say something

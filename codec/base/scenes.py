@@ -42,7 +42,7 @@ from codec.errors import BaseError
 from codec.network.predictive.motion import motion_size
 from codec.network.predictive.network import CELL
 from codec.network.predictive.quality import lagrangian
-from codec.rate.motion import Moved, carry
+from codec.rate.carried import Moved, carry
 from codec.video import frames as read_frames
 
 TRAINING, HELD = "train", "held"  # the two parts of a prepared folder

@@ -21,7 +21,7 @@ from codec.network.predictive.frames import alike, empty_symbols, predict, recon
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import find, load_network
 from codec.network.predictive.symbols import MOTION, Symbols
-from codec.rate.motion import Moved, carry
+from codec.rate.carried import Moved, carry
 from codec.rate.records import FrameCoder
 from codec.specs import Geometry, PredictiveSpec
 

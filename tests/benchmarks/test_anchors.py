@@ -38,6 +38,16 @@ def test_streams_carry_no_text_about_their_encoder(clip: Clip, tmp_path: Path) -
         assert b"options" not in stream.read_bytes()
 
 
+def test_bytes_are_told_apart_by_type_of_frame(clip: Clip, tmp_path: Path) -> None:
+    for name in ("x264-veryslow", "x265-medium"):
+        stream = tmp_path / name
+        process.run(ANCHORS[name].encode(ANCHORS[name].points[0], clip, stream))
+        sizes = ANCHORS[name].report(stream)["bytes_by_type"]
+        assert sum(sizes.values()) == stream.stat().st_size
+        assert 0 < sizes["I"] < stream.stat().st_size
+    assert ANCHORS["svtav1-p4"].report(stream) == {}
+
+
 def test_an_encoder_that_ffmpeg_lacks_is_named() -> None:
     anchor = Anchor("none", "none", "libnothing", (), "crf", (30,), "h264", ".264", "raw", "(.*)")
     with pytest.raises(UnavailableError, match="libnothing"):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from codec.encoding.predictive.compiled import compiled
 from codec.encoding.predictive.flow import Field, Plane
 from codec.network.predictive.motion import AFTER, BEFORE, BORDER, CELL, TAPS, UNITS, motion_size
-from codec.rate.motion import LARGEST_MOTION
+from codec.rate.carried import LARGEST_MOTION
 
 Blocks = NDArray[np.float32]  # [rows, columns, CELL, CELL]
 Phases = NDArray[np.uint8]  # [UNITS, UNITS, H + 2 EDGE, W + 2 EDGE]: a picture moved by quarters of a pixel

@@ -14,42 +14,35 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from bitstream import FrameSegment, write_frames
+from bitstream import FrameSegment
 from codec.encoding.predictive.analysis import load_analysis
+from codec.encoding.predictive.choices import least, search_quality
 from codec.encoding.predictive.features import CodedFeatures, FeatureCoder
 from codec.encoding.predictive.flow import Flows, luma, one_thread
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, Planned, needed, order, scene_cuts
 from codec.encoding.predictive.motion_search import SearchSettings
+from codec.encoding.predictive.tries import Try, details
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.settings import QUALITY, PredictiveSettings, Settings
 from codec.specs import Geometry, PredictiveSpec
 from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher
 
 Result = TypeVar("Result")
-Option = TypeVar("Option")
 
-LOWEST, HIGHEST = 0.0, 63.0  # quality
-NEAR, AIM = 0.96, 0.98  # of the size asked for: near enough, and what is aimed at
-CLOSE = 0.05  # dB over the PSNR asked for, likewise
-RESOLUTION = 0.05  # quality indices
-TRIES = 10
 LIKELY_TRIES = 4  # that a target takes
 TIMED_FRAMES = 9  # before it is told how long the rest will take
 TRIAL = 97  # frames on which structures are compared: with fewer, the key frame would still tell for near anchors
 LIKELY_STRUCTURES = 3  # that are tried of several distances of anchors
 GIVEN_UP = 0.06  # of log bytes behind the best, half way, at which a structure is given up
-CLOSE_BY = 0.05  # of log bytes: where the next structure is no further behind, the one on the other side is not tried
 LOG_BYTES_PER_DB = 0.19  # at which sizes at different PSNR are compared; measured around 30 dB
-LEAST_ERROR = 1e-4  # so that a perfect frame has a PSNR
 
 
 def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None, warn: Warn) -> PredictiveSpec:
@@ -57,40 +50,6 @@ def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | No
     model: PredictiveSettings = settings.model
     base = Path(model.base) if model.base else default()
     return PredictiveSpec(digest_of(base), clip_dim)
-
-
-@dataclass(frozen=True, eq=False)
-class Try:
-    """A segment encoded at one quality."""
-
-    quality: float
-    structure: GopSettings
-    frames: list[Encoded]  # in coding order
-    levels: dict[int, int]  # by frame number: 0 key frames, 1 anchors, 2.. between them
-    features: CodedFeatures | None = None
-
-    def payload(self, start: int) -> bytes:
-        """The segment, its first frame `start` of the file."""
-        return write_frames(start, [e.coded for e in self.frames], self.features.payload if self.features else b"")
-
-    @property
-    def record_bytes(self) -> int:
-        """Bytes of its frames."""
-        return sum(len(e.coded.record) for e in self.frames)
-
-    @cached_property
-    def size(self) -> int:
-        """Bytes of the segment."""
-        return len(self.payload(0))
-
-    @property
-    def psnr(self) -> float:
-        return mean_psnr(self.frames)
-
-
-def mean_psnr(frames: Sequence[Encoded]) -> float:
-    """Mean over frames, dB."""
-    return float(np.mean([10 * math.log10(255**2 / max(e.error, LEAST_ERROR)) for e in frames]))
 
 
 def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
@@ -110,7 +69,7 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
         epochs=0,
         frames=0.0,
         seconds=time.perf_counter() - started,
-        details=_details(best),
+        details=details(best),
         advice=run.advice(best),
     )
 
@@ -258,25 +217,6 @@ class _Run:
         return Status(0, None, part, done.psnr, 8 * size, seconds, self.encoded)
 
 
-def least(options: Sequence[Option], cost: Callable[[Option], float]) -> Option:
-    """The option of least cost, of a row in which it falls to one and rises from it: tried from the middle one on.
-
-    Where the next is close by, the least lies between: then what is before the middle one is not tried.
-    """
-    place = len(options) // 2
-    known = {place: cost(options[place])}
-
-    def at(n: int) -> float:
-        if n not in known:
-            known[n] = cost(options[n]) if 0 <= n < len(options) else math.inf
-        return known[n]
-
-    way = 1 if at(place + 1) < at(place) + CLOSE_BY else -1
-    while at(place + way) < at(place):
-        place += way
-    return options[place]
-
-
 def _as_they_can(
     items: Sequence[Planned],
     encode: Callable[[Planned, dict[int, Reference]], Result],
@@ -303,83 +243,3 @@ def _as_they_can(
         finally:
             for future in running:
                 future.cancel()
-
-
-def _details(best: Try) -> dict[str, Any]:
-    """Bytes by part and by level of the frames, from ideal code lengths; what is rounded up counts to no part."""
-    parts: dict[str, float] = {}
-    levels: dict[int, dict[str, float]] = {}
-    for e in best.frames:
-        for part, bits in e.bits.items():
-            parts[part] = parts.get(part, 0.0) + bits / 8
-        level = levels.setdefault(best.levels[e.coded.number], {"frames": 0, "bytes": 0, "error": 0.0})
-        level["frames"] += 1
-        level["bytes"] += len(e.coded.record)
-        level["error"] += e.error
-    return {
-        "quality": best.quality,
-        "anchor": best.structure.anchor,
-        "level_drop": best.structure.drop,
-        "bytes_per_frame": [len(c.record) for c in sorted((e.coded for e in best.frames), key=lambda c: c.number)],
-        "bytes_by_part": {part: round(size) for part, size in parts.items()},
-        "levels": [
-            {"level": n, "frames": v["frames"], "bytes": v["bytes"], "mse": round(v["error"] / v["frames"], 3)}
-            for n, v in sorted(levels.items())
-        ],
-    }
-
-
-def search_quality(
-    attempt: Callable[[float], Try], quality: float, size: float | None, psnr: float | None, warn: Warn
-) -> Try:
-    """The largest segment within a size, the smallest that reaches a PSNR, or else the one at a quality.
-
-    The logarithm of the size and the PSNR rise nearly evenly with the quality: each try is where the line through the
-    nearest ones, on either side of the goal if there are, meets it; every third halves what the tries so far have left.
-    """
-    if size is None and psnr is None:
-        return attempt(quality)
-    goal = math.log(size * AIM) if size is not None else float(psnr or 0) + CLOSE / 2
-    slope = 0.08 if size is not None else 0.45  # per index, to begin with
-
-    def value(found: Try) -> float:
-        return math.log(found.size) if size is not None else found.psnr
-
-    def fits(found: Try) -> bool:
-        return found.size <= size if size is not None else found.psnr >= float(psnr or 0)
-
-    def near(found: Try) -> bool:
-        return fits(found) and (
-            found.size >= NEAR * size if size is not None else found.psnr <= float(psnr or 0) + CLOSE
-        )
-
-    low, high, tries = LOWEST, HIGHEST, [attempt(quality)]
-    while len(tries) < TRIES and not near(tries[-1]):
-        below = [t for t in tries if value(t) <= goal]
-        above = [t for t in tries if value(t) > goal]
-        low = max((t.quality for t in below), default=LOWEST)
-        high = min((t.quality for t in above), default=HIGHEST)
-        ends = sorted(tries, key=lambda t: abs(value(t) - goal))[:2]
-        if below and above:
-            ends = [max(below, key=value), min(above, key=value)]
-        if len(ends) > 1 and (apart := ends[0].quality - ends[1].quality):
-            slope = max((value(ends[0]) - value(ends[1])) / apart, slope / 4)
-        wanted = ends[0].quality + (goal - value(ends[0])) / slope
-        if len(tries) % 3 == 0:  # a line may creep towards the goal from one side: halve what is left
-            wanted = (low + high) / 2
-        inside = min(max(wanted, low + RESOLUTION), high - RESOLUTION)
-        # an end of the range is worth a try of its own, and only one
-        if wanted <= LOWEST or wanted >= HIGHEST:
-            inside = LOWEST if wanted <= LOWEST else HIGHEST
-        if high - low < 2 * RESOLUTION or any(abs(t.quality - inside) < RESOLUTION / 2 for t in tries):
-            break
-        tries.append(attempt(inside))
-    if fitting := [t for t in tries if fits(t)]:
-        return max(fitting, key=lambda t: t.size) if size is not None else min(fitting, key=lambda t: t.size)
-    if size is not None:
-        best = min(tries, key=lambda t: t.size)
-        warn(f"{best.size:,} bytes are the fewest that this can be coded in, {round(size):,} were asked for")
-    else:
-        best = max(tries, key=lambda t: t.psnr)
-        warn(f"{best.psnr:.2f} dB are the most that this can be coded at, {psnr:g} were asked for")
-    return best

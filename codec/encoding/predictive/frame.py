@@ -22,7 +22,7 @@ from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
 from codec.network.predictive.symbols import BARE, MEAN, Integers, Symbols
 from codec.network.predictive.transform import PIXEL, to_detail, to_layers
-from codec.rate.motion import Moved, carry
+from codec.rate.carried import Moved, carry
 from codec.rate.records import FrameCoder
 
 DEAD = 0.1  # on top of a half: hyper-latents of predicted frames below are 0, as they cost more than they tell

@@ -28,7 +28,7 @@ from codec.encoding.predictive.block_match import (
 from codec.encoding.predictive.flow import Field, Plane, straight, translations
 from codec.encoding.predictive.motion_squares import settle
 from codec.network.predictive.motion import UNITS, motion_size
-from codec.rate.motion import all_along
+from codec.rate.carried import all_along
 
 NEAR: Levels = ((1, (2, 1)),)  # of a search from where motion is nearly right
 

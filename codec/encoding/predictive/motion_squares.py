@@ -19,22 +19,13 @@ from codec.encoding.predictive.block_match import Blocks, Phases, Shown, Worth, 
 from codec.encoding.predictive.compiled import compiled
 from codec.network.predictive.motion import CELL, UNITS
 from codec.network.predictive.symbols import Integers
-from codec.rate.motion import (
-    BEFORE,
-    CANDIDATES,
-    FURTHER,
-    LARGEST_MOTION,
-    MOTION_ROWS,
-    SIZES,
-    MotionRows,
-    all_along,
-    unrest,
-)
+from codec.rate.carried import LARGEST_MOTION, all_along
+from codec.rate.merging import CANDIDATES
+from codec.rate.motion import BEFORE, FURTHER, MOTION_ROWS, MotionRows
+from codec.rate.squares import SIZES, unrest
 
-Fields = NDArray[
-    np.int64
-]  # [rows, columns, 5]: (y, x) to the first reference and to the second, and the side, of blocks
-Motion = NDArray[np.int64]  # [5], likewise of a square
+Fields = NDArray[np.int64]  # [rows, columns, 5] of blocks: (y, x) to the first reference and the second, the side
+Motion = NDArray[np.int64]  # [5] of a square, likewise
 
 VALUES = 5
 SMALLEST = len(SIZES) - 1  # level
@@ -84,7 +75,7 @@ class Work(NamedTuple):
 
     motion: Fields
     known: NDArray[np.bool_]  # [rows, columns]
-    candidates: NDArray[np.int64]  # [CANDIDATES, 5]
+    candidates: NDArray[np.int64]  # [CANDIDATES + 1, 5]
     best: NDArray[np.int64]  # [levels, 5]
     trial: Motion
     scratch: NDArray[np.float32]  # [CELL, CELL]
@@ -312,7 +303,7 @@ def _copy(source: Motion, target: Motion) -> None:
 
 @compiled
 def _along(first: int, ratio: float) -> int:
-    """`codec.rate.motion.along`."""
+    """`codec.rate.carried.along`."""
     return _clip(int(np.floor(first * ratio + 0.5)))
 
 
@@ -323,7 +314,7 @@ def _clip(value: int) -> int:
 
 @compiled
 def _candidates(coding: Coding, work: Work, y: int, x: int, side: int) -> int:
-    """Put what `codec.rate.motion.put_together` offers a leaf into work.candidates. -> how many."""
+    """Put what `codec.rate.merging.put_together` offers a leaf into work.candidates. -> how many."""
     rows, columns = work.known.shape
     bottom, right = min(y + side, rows) - 1, min(x + side, columns) - 1
     count = 0

@@ -12,21 +12,11 @@ from hypothesis import strategies as st
 
 from bitstream import FLAGS, PEAKED, RANKS, MalformedChunk
 from codec.network.predictive.symbols import Integers
-from codec.rate.motion import (
-    CANDIDATES,
-    LARGEST_MOTION,
-    MOTION_ROWS,
-    SIZES,
-    Moved,
-    Table,
-    along,
-    carry,
-    code_motion,
-    difference,
-    moved,
-    unrest,
-)
-from codec.rate.records import ReadingPort, WritingPort
+from codec.rate.carried import LARGEST_MOTION, Moved, along, carry
+from codec.rate.merging import CANDIDATES, difference, moved
+from codec.rate.motion import MOTION_ROWS, code_motion
+from codec.rate.ports import ReadingPort, Table, WritingPort
+from codec.rate.squares import SIZES, unrest
 from tests.bitstream import frame_record as page
 
 distances = st.integers(-9, 9).filter(bool)

@@ -20,8 +20,9 @@ from codec.network.predictive.scales import LARGEST_VALUE, MAGNITUDES, TrainedLa
 from codec.network.predictive.symbols import BARE, HYPERS, MEAN, MOTION, RESIDUALS, Integers, Symbols
 from codec.network.predictive.transform import LATENTS
 from codec.rate import records
-from codec.rate.motion import LARGEST_MOTION, all_along
-from codec.rate.records import FrameCoder, WritingPort
+from codec.rate.carried import LARGEST_MOTION, all_along
+from codec.rate.ports import WritingPort
+from codec.rate.records import FrameCoder
 from tests.bitstream import frame_record as page
 
 SMALL = Shape(features=8, means=8, hyper=4, context=3, hidden=8, blocks=1)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from codec.encoding.predictive.coder import TRIAL, Try, _Run, least
+from codec.encoding.predictive.choices import least
+from codec.encoding.predictive.coder import TRIAL, _Run
 from codec.encoding.predictive.gop import GopSettings
+from codec.encoding.predictive.tries import Try
 from codec.settings import PRESETS
 
 Asked = list[tuple[int, float, int]]  # distance of anchors, drop, frames

@@ -16,8 +16,10 @@ from codec.encoding.predictive.compiled import compiled
 from codec.encoding.predictive.motion_squares import Fields, settle
 from codec.network.predictive.motion import motion_size
 from codec.network.predictive.symbols import Integers
-from codec.rate.motion import SIZES, all_along, code_motion
-from codec.rate.records import WritingPort
+from codec.rate.carried import all_along
+from codec.rate.motion import code_motion
+from codec.rate.ports import WritingPort
+from codec.rate.squares import SIZES
 
 Motion = tuple[Integers, Integers]  # and sides
 DEAR = Worth(0.5, 200.0, 60.0)  # next to errors, bits count little

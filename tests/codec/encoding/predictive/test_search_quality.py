@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from codec.encoding.predictive.coder import TRIES, search_quality
+from codec.encoding.predictive.choices import TRIES, search_quality
 
 
 @dataclass(frozen=True)

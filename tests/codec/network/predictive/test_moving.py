@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from codec.network.predictive.frames import latent_size
 from codec.network.predictive.motion import motion_size
 from codec.network.predictive.network import MOVING, moving
-from codec.rate.motion import LARGEST_MOTION
+from codec.rate.carried import LARGEST_MOTION
 from tests.bitstream import frame_record as page
 
 
