@@ -70,33 +70,11 @@ def code_motion(
     table, two, size = table or MOTION_ROWS, len(motion) - 1, (motion.shape[2], motion.shape[3])
     cells = _of_cells(motion, sides, ratio)  # [rows, columns, values]
     leaves = code_splits(port, cells, table.split[two], unrest(carried, size))
-    wanted = [tuple(m) for m in cells[leaves.y, leaves.x].tolist()]
     going = _going(leaves, size, carried, ratio, two)
-    if port.reading:
-        told = _nothing(len(wanted))
-    else:
-        costs = _Costs(MOTION_ROWS, two)
-        told = _nothing(len(wanted))
-
-        def tell(n: int, candidates: list[Motion]) -> Motion:
-            if wanted[n] in candidates:
-                told.rank[n] = candidates.index(wanted[n])
-            else:
-                told.own[n], told.side[n] = 1, wanted[n][4] if two else 0
-                options = [difference(wanted[n], c, ratio) for c in candidates]
-                level = int(leaves.level[n])
-                told.rank[n] = min(range(len(options)), key=lambda k: costs.of(level, k, options[k], told.side[n]))
-                told.vectors[n].flat[: 4 if two else 2] = options[told.rank[n]]
-            return wanted[n]
-
-        put_together(leaves, size, going, tell)
+    told = _nothing(len(leaves.y)) if port.reading else _tell(cells, leaves, going, ratio)
     told = _code_told(port, told, leaves.level, two, table)
-    rank, own, side, vectors = (
-        told.rank.tolist(),
-        told.own.tolist(),
-        told.side.tolist(),
-        told.vectors.reshape(-1, 4).tolist(),
-    )
+    own, rank, side = (x.tolist() for x in (told.own, told.rank, told.side))
+    vectors = told.vectors.reshape(-1, 4).tolist()
 
     def read(n: int, candidates: list[Motion]) -> Motion:
         candidate = candidates[min(rank[n], len(candidates) - 1)]
@@ -104,6 +82,27 @@ def code_motion(
 
     values = np.array(put_together(leaves, size, going, read), np.int16).T.reshape(-1, *size)
     return values[: 2 * two + 2].reshape(motion.shape), values[2 * two + 2 :]
+
+
+def _tell(cells: NDArray[np.int16], leaves: Leaves, going: Sequence[Motion], ratio: float) -> Told:
+    """What says motion and sides of blocks, of `_of_cells`: each leaf by the candidate that takes the fewest bits."""
+    two = int(cells.shape[2] > 2)
+    wanted = [tuple(m) for m in cells[leaves.y, leaves.x].tolist()]
+    costs, told = _Costs(MOTION_ROWS, two), _nothing(len(wanted))
+
+    def tell(n: int, candidates: list[Motion]) -> Motion:
+        if wanted[n] in candidates:
+            told.rank[n] = candidates.index(wanted[n])
+        else:
+            told.own[n], told.side[n] = 1, wanted[n][4] if two else 0
+            options = [difference(wanted[n], c, ratio) for c in candidates]
+            level = int(leaves.level[n])
+            told.rank[n] = min(range(len(options)), key=lambda k: costs.of(level, k, options[k], told.side[n]))
+            told.vectors[n].flat[: 4 if two else 2] = options[told.rank[n]]
+        return wanted[n]
+
+    put_together(leaves, cells.shape[:2], going, tell)
+    return told
 
 
 def _of_cells(motion: Integers, sides: Integers, ratio: float) -> NDArray[np.int16]:
