@@ -67,7 +67,8 @@ class Codec(nn.Module):
         left = (to_detail(to_layers(frame)) - prediction) * PIXEL
         with torch.autocast(frame.device.type, enabled=False):
             latents = self.analysis.latents(left, steps.detach())
-        hyper = ste_round(self.analysis.hyper(latents, predicted)).clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
+        hyper = self.analysis.hyper(latents, net.units(quality, predicted), predicted)
+        hyper = ste_round(hyper).clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         weight = lagrangians(quality)[:, None, None, None] * steps.detach().square() / 3
         _, coded, bits = net.quantize(latents, hyper, moved, features, quality, weight)
         sites = net.reconstruct(coded, steps, prediction, features, quality, predicted)

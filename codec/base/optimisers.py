@@ -13,13 +13,13 @@ from codec.training.optim import Muon
 
 MUON_LR, ADAM_LR = 8e-3, 1.5e-3
 MUON_DECAY = 0.05
-TRANSFORM = 0.2  # of Adam's rate, for steps and synthesis, which begin where they are good
+TRANSFORM = 0.2  # of Adam's rate, for steps, units and synthesis, which begin where they are good
 LARGEST_GRADIENT = 1.0  # norm, of each group
 WARMUP = 0.02  # share of a run
 FIRST, LAST = 0.02, 0.005  # of the peak rate
 
 OUTPUTS = {"blend_out", "mean_first_out", "mean_second_out", "loop_out", "hyper_out"}  # begin at zero
-TRANSFORMS = {"log_step", "synthesis"}
+TRANSFORMS = {"log_step", "log_unit", "synthesis"}
 
 
 def optimisers(codec: Codec, rate: float) -> list[torch.optim.Optimizer]:

@@ -79,16 +79,17 @@ class Pixels:
         _, h, w = residuals.shape
         first = np.add.outer(np.arange(h), np.arange(w)) % 2 == 0
         e = shuffle(self._conv("expand", hyper / 4), 4)
-        mean = self._conv("mean_first_out", _act(self._conv("mean_first", e, f)))
+        u = np.exp(self._at("log_unit", predicted))[:, None, None]
+        mean = u * self._conv("mean_first_out", _act(self._conv("mean_first", e, f)))
         if not predicted:
             for n, channel in enumerate((0, 64, 79)):
                 mean[channel] += 2 * _bilinear(hyper[n], h, w)
         z0 = (residuals + mean) * first
-        hidden = self._conv("mean_second", e, f) + self._conv("mean_around", z0 / 4)
+        hidden = self._conv("mean_second", e, f) + self._conv("mean_around", z0 / (4 * u))
         padded = np.pad(z0, ((0, 0), (1, 1), (1, 1)), mode="edge")
         near = (padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]) / 4
         around = self._tensors["around"][int(predicted)][:, None, None]
-        mean = self._conv("mean_second_out", _act(hidden)) + around * near
+        mean = u * self._conv("mean_second_out", _act(hidden)) + around * near
         return np.where(first, z0, residuals + mean)
 
     def _at(self, name: str, predicted: bool) -> Array:

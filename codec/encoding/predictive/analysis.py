@@ -34,9 +34,13 @@ class Analysis(nn.Module):
         """What a prediction leaves of a frame, float32 [B, 12, H/2, W/2] -> latents in steps [B, LATENTS, H/8, W/8]."""
         return F.conv2d(to_blocks(left), self.basis) / steps
 
-    def hyper(self, latents: Tensor, predicted: bool) -> Tensor:
-        """Latents [B, LATENTS, h, w], h and w multiples of 4 -> hyper-latents before rounding [B, hyper, h/4, w/4]."""
-        x = torch.cat((latents, latents.abs()), 1)
+    def hyper(self, latents: Tensor, units: Tensor, predicted: bool) -> Tensor:
+        """Latents [B, LATENTS, h, w], h and w multiples of 4 -> hyper-latents before rounding [B, hyper, h/4, w/4].
+
+        units: of `PredictiveNetwork.units`.
+        """
+        x = latents / units
+        x = torch.cat((x, x.abs()), 1)
         x = torch.sign(x) * (1 + x.abs()).log2()
         out = self.hyper_out(act(self.hyper_second(act(self.hyper_first(x))))).float()
         if not predicted:  # a thumbnail to begin with: see PredictiveNetwork.first_means

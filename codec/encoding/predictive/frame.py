@@ -138,7 +138,7 @@ class FrameEncoder:
         net, predicted = self.network, moved is not None
         steps = net.steps(quality, predicted)
         latents = self.analysis.latents(left, steps)
-        hyper = self.analysis.hyper(latents, predicted)
+        hyper = self.analysis.hyper(latents, net.units(quality, predicted), predicted)
         if predicted:
             hyper = hyper.sign() * (hyper.abs() - DEAD).clamp_min(0)
         hyper = hyper.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)

@@ -142,6 +142,7 @@ class PredictiveNetwork(nn.Module):
         self.synthesis = nn.Parameter(block_basis().T.clone())  # [pixels, LATENTS]
         steps = torch.tensor([initial_step(knot_quality(k)) for k in range(KNOTS)]).log()
         self.log_step = nn.Parameter(steps[None, :, None].repeat(2, 1, LATENTS))  # key, predicted
+        self.log_unit = nn.Parameter(torch.zeros(2, KNOTS, LATENTS))  # key, predicted: see `units`
 
         h, hidden = shape.hyper, shape.hidden
         self.hyper_scales = nn.ModuleList(
@@ -203,26 +204,34 @@ class PredictiveNetwork(nn.Module):
 
     def steps(self, quality: Tensor, predicted: bool) -> Tensor:
         """Step of every latent channel in units of a pixel: float32 [B, LATENTS, 1, 1]."""
-        with torch.autocast(quality.device.type, enabled=False):
-            return (knot_weights(quality) @ self.log_step[int(predicted)]).exp()[..., None, None]
+        return _exp_between(self.log_step[int(predicted)], quality)
+
+    def units(self, quality: Tensor, predicted: bool) -> Tensor:
+        """What the mean networks count a latent in, in steps: float32 [B, LATENTS, 1, 1].
+
+        They are not told the quality. Without units of their own, they could only be heard less at one quality by
+        making the steps smaller there, for all that is coded.
+        """
+        return _exp_between(self.log_unit[int(predicted)], quality)
 
     def hyper_features(self, hyper: Tensor) -> Tensor:
         """Hyper-latents, integers [B, hyper, h, w] -> [B, context, 4 h, 4 w], for the means."""
         return F.pixel_shuffle(self.expand(self._cast(hyper / 4)), HYPER)
 
-    def first_means(self, hyper: Tensor, context: Tensor, features: Tensor, predicted: bool) -> Tensor:
+    def first_means(self, hyper: Tensor, context: Tensor, features: Tensor, units: Tensor, predicted: bool) -> Tensor:
         """Means of the first cells' latents, in steps: float32 [B, LATENTS, h, w], of use where they are."""
         x = act(self.mean_first(torch.cat((context, features), 1)))
-        mean = self.mean_first_out(x).float()
+        mean = self.mean_first_out(x).float() * units
         if not predicted:  # three hyper-latents begin as a thumbnail of the picture
             mean = mean.index_add(1, _index(DC, mean.device), _thumbnail(hyper))
         return mean
 
-    def second_means(self, first: Tensor, context: Tensor, features: Tensor, predicted: bool) -> Tensor:
+    def second_means(self, first: Tensor, context: Tensor, features: Tensor, units: Tensor, predicted: bool) -> Tensor:
         """Means of the other cells' latents, likewise. first: the first cells' latents in steps, 0 elsewhere."""
-        x = act(self.mean_second(torch.cat((context, features), 1)) + self.mean_around(self._cast(first) / 4))
+        around = self.mean_around(self._cast(first / (4 * units)))
+        x = act(self.mean_second(torch.cat((context, features), 1)) + around)
         near = _neighbours(first).mul_(self.around[int(predicted)][:, None, None])
-        return near.add_(self.mean_second_out(x).float())
+        return near.add_(self.mean_second_out(x).float() * units)
 
     # ---- entropy model: scales in integers, as training sees them ----
 
@@ -270,11 +279,12 @@ class PredictiveNetwork(nn.Module):
         board = checkerboard(*latents.shape[2:], latents.device)
         cells = _halves(*latents.shape[2:], latents.device)
         weights = weight.flatten(1)[:, None]
+        units = self.units(quality, predicted)
 
-        mean = self.first_means(hyper, seen, features, predicted)
+        mean = self.first_means(hyper, seen, features, units, predicted)
         first, bits = self._rounded(latents.detach() - mean, cells[0], told, (), weights, self.scales[:2])
         coded = (first + mean) * board
-        mean = self.second_means(coded, seen, features, predicted)
+        mean = self.second_means(coded, seen, features, units, predicted)
         near = (_cells(_around(_magnitudes(first))),)
         second, more = self._rounded(latents.detach() - mean, cells[1], told, near, weights, self.scales[2:])
         return first + second, torch.where(board, coded, second + mean), bits + more
@@ -321,10 +331,16 @@ class PredictiveNetwork(nn.Module):
     def features(self, values: Tensor, features: Tensor, quality: Tensor, predicted: bool) -> Tensor:
         """Dequantized latents and features of the prediction -> those of the trunk, [B, C, h, w]."""
         x = self.trunk(torch.cat((self._cast(values), features), 1))
-        knots, kind = knot_weights(quality), int(predicted)
-        gain = (knots @ self.gain[kind]).exp()[..., None, None].to(x.dtype)
-        bias = (knots @ self.bias[kind])[..., None, None].to(x.dtype)
+        kind = int(predicted)
+        gain = _exp_between(self.gain[kind], quality).to(x.dtype)
+        bias = (knot_weights(quality) @ self.bias[kind])[..., None, None].to(x.dtype)
         return self.blocks(act(x * gain + bias))
+
+
+def _exp_between(knots: Tensor, quality: Tensor) -> Tensor:
+    """Logarithms at the knots [KNOTS, C] -> what they stand for at quality indices [B]: float32 [B, C, 1, 1]."""
+    with torch.autocast(quality.device.type, enabled=False):
+        return (knot_weights(quality) @ knots).exp()[..., None, None]
 
 
 def _blocks_of(sites: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

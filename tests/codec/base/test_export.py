@@ -88,7 +88,7 @@ def test_a_training_becomes_a_base_with_a_card(scenes: Scenes, held: Scenes, tmp
             assert torch.equal(tensor, average.tensors[name].half().float())
     with safe_open(out, "pt") as file:
         meta = json.loads(file.metadata()["base"])
-    assert (meta["kind"], meta["version"], meta["shape"]["features"]) == ("predictive", 2, 8)
+    assert (meta["kind"], meta["version"], meta["shape"]["features"]) == ("predictive", 3, 8)
     assert meta["about"]["stages"][0]["steps"] == 3
     page = card(out)
     for words in (

@@ -83,6 +83,7 @@ def test_a_frame_shows_what_the_page_says(size: tuple[int, int], references: int
     network = PredictiveNetwork(SHAPE).eval().requires_grad_(False)
     for p in network.parameters():
         p.add_(0.03 * torch.randn_like(p))
+    network.log_unit.add_(torch.randn_like(network.log_unit))
     symbols = replace(random_symbols(network, quality, *size, references), made=made)
     symbols.residuals[:, 4:] = 0
     shown = torch.nn.functional.interpolate(torch.rand(references, 3, 6, 8) * 255, size).byte()
