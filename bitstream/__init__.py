@@ -16,7 +16,8 @@ from bitstream.errors import (
     UnsupportedVersion,
 )
 from bitstream.file import FileReader, Nerv, SegmentEntry, Verification, assemble, read, verify, write
-from bitstream.frames import MAX_DEPTH, QUALITIES, CodedFrame, FrameSegment, chain, write_frames
+from bitstream.frame_table import MAX_DEPTH, QUALITIES, CodedFrame
+from bitstream.frames import FrameSegment, chain, write_frames
 from bitstream.header import Architecture, Color, Header, Predictive, Quality, Teacher
 from bitstream.limits import OPERATIONS_A_BYTE, Limits
 from bitstream.segment import Part, QuantizedTensor, Segment, read_segment, write_segment

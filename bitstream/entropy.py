@@ -38,32 +38,43 @@ def _by_row(rows: NDArray[np.integer]) -> tuple[NDArray[np.intp], list[tuple[int
 class Encoder:
     """Codes values into one stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, short: bool = False) -> None:
+        """short: the stream is the fewest bytes that decode to the values, else the coder's words."""
         self._coder = constriction.stream.queue.RangeEncoder()
+        self._short = short
 
     def put(self, values: NDArray[np.integer], rows: NDArray[np.integer]) -> None:
         """Append values -127..127 [N], coded under rows 0..255 [N] of the tables."""
         order, groups = _by_row(rows)
         symbols = values[order].astype(np.int32) + MAX_VALUE
         for row, where in groups:
-            self._coder.encode(symbols[where], _model(row))
+            self.put_under(symbols[where], row)
+
+    def put_under(self, symbols: NDArray[np.int32], row: int) -> None:
+        """Append values + 127 [N], all coded under one row."""
+        self._coder.encode(symbols, _model(row))
 
     def finish(self) -> bytes:
-        """The stream: 32-bit words, little-endian."""
-        return self._coder.get_compressed().astype("<u4").tobytes()
+        """The stream: 32-bit words, little-endian; a short one is bytes of a number, the highest first."""
+        return _fewest_bytes(self._coder) if self._short else self._coder.get_compressed().astype("<u4").tobytes()
 
 
 class Decoder:
     """Inverse of `Encoder`: the same rows in the same order give the values back."""
 
-    def __init__(self, stream: bytes, where: str = "stream") -> None:
-        """`where` names the stream in errors. Raises MalformedChunk where it is no whole number of words."""
-        if len(stream) % 4:
+    def __init__(self, stream: bytes, where: str = "stream", *, short: bool = False) -> None:
+        """`where` names the stream in errors; short: as in `Encoder`.
+
+        Raises MalformedChunk where a stream that is not short is no whole number of words.
+        """
+        words = stream + bytes(-len(stream) % 4) if short else stream
+        if len(words) % 4:
             raise MalformedChunk(f"{where}: {len(stream)} bytes are no whole number of 32-bit words")
         self._stream = stream
         self._where = where
-        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
-        self._again = constriction.stream.queue.RangeEncoder()
+        numbers = np.frombuffer(words, ">u4" if short else "<u4").astype(np.uint32)
+        self._coder = constriction.stream.queue.RangeDecoder(numbers)
+        self._again = Encoder(short=short)
 
     def get(self, rows: NDArray[np.integer]) -> NDArray[np.int16]:
         """The next values [N] for rows 0..255 [N]. Raises MalformedChunk where the stream is no coder's output."""
@@ -74,7 +85,7 @@ class Decoder:
                 symbols[where] = self._coder.decode(_model(row), where.stop - where.start)
             except AssertionError as error:  # constriction's name for a state that no encoder leaves behind
                 raise MalformedChunk(f"{self._where}: the range decoder is in an invalid state") from error
-            self._again.encode(symbols[where], _model(row))
+            self._again.put_under(symbols[where], row)
         values = np.empty(len(rows), np.int16)
         values[order] = symbols - MAX_VALUE
         return values
@@ -83,10 +94,20 @@ class Decoder:
         """Raise MalformedChunk unless the stream is exactly what an encoder makes of the decoded values.
 
         The range decoder reads zeros past the end and leaves extra words alone; coding again, which takes a fifth of
-        the decoder's time, finds both.
+        the decoder's time, finds both. Of a short stream it finds extra bytes alone: zeros past its end belong to it.
         """
-        if self._again.get_compressed().astype("<u4").tobytes() != self._stream:
-            raise MalformedChunk(f"{self._where}: the words are not those that its values are coded as")
+        if self._again.finish() != self._stream:
+            raise MalformedChunk(f"{self._where}: the bytes are not those that its values are coded as")
+
+
+def _fewest_bytes(coder: Any) -> bytes:
+    """The shortest bytes that lie, with zeros after them, in the coder's last interval; of several, the least."""
+    words, (low, span) = coder.pos()  # low without the words before, and without a carry into them
+    size = 4 * words + 8
+    inside = int.from_bytes(coder.get_compressed().astype(">u4").tobytes().ljust(size, b"\0"), "big")
+    low = inside - (inside - low) % 2**64
+    multiples = ((-(-low >> bits) << bits) for bits in range(64, -1, -8))  # not below low, those of 1 among them
+    return next(n for n in multiples if n < low + span).to_bytes(size, "big").rstrip(b"\0")
 
 
 def code_length(values: NDArray[np.integer], rows: NDArray[np.integer]) -> float:

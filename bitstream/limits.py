@@ -5,10 +5,11 @@ from typing import Final
 
 from bitstream.errors import LimitExceeded
 
-__all__ = ["DEFAULT_LIMITS", "FREE_VALUES", "OPERATIONS_A_BYTE", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "FREE_FRAMES", "FREE_VALUES", "OPERATIONS_A_BYTE", "Limits"]
 
 # Zeros can take next to no room: a small file must not declare more of them than are decoded in a moment.
 FREE_VALUES: Final = 2**20
+FREE_FRAMES: Final = 2**15  # likewise coded frames that repeat others, of one segment
 
 # A small file must not keep its reader busy; a large one may: its weights are there to be used. The preset `reference`
 # takes 26,000 multiplications for each of its 77 million weights, most of them a few bits.
@@ -23,6 +24,7 @@ class Limits:
     chunk_bytes: int = 2**28  # bytes of one chunk, or part of one, that is held in memory
     frames: int = 2**24  # 194 hours at 24 frames/s
     segment_frames: int = 2**18  # coded frames of one segment, 3 hours; their table takes half a kilobyte each
+    frame_density: int = 2**6  # of these frames for each byte of their segment, over FREE_FRAMES in all
     height: int = 2**14  # pixels
     width: int = 2**14  # pixels
     tensors: int = 2**12  # per segment

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitstream import FLAGS, MAX_VALUE, PEAKED, RANKS, bit_costs
-from bitstream.frames import CodedFrame
+from bitstream.frame_table import CodedFrame
 from codec.base.model import load_codec
 from codec.base.scenes import Frame
 from codec.encoding.predictive.flow import Flows, luma, one_thread

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import Decoder, Encoder, MalformedChunk, bit_costs
+from bitstream import Decoder, Encoder, bit_costs
 from codec.network.predictive.scales import LARGEST_SYMBOL
 from codec.network.predictive.symbols import Integers
 
@@ -29,7 +29,7 @@ class WritingPort:
     reading = False
 
     def __init__(self) -> None:
-        self._coder = Encoder()
+        self._coder = Encoder(short=True)
         self.bits = 0.0  # ideal, of all so far
 
     def __call__(self, values: Integers, rows: Table) -> Integers:
@@ -41,8 +41,8 @@ class WritingPort:
         return _scattered(kept, coded, rows.shape)
 
     def finish(self) -> bytes:
-        """The record: the coder's words, up to three zero bytes at the end left out."""
-        return _trimmed(self._coder.finish())
+        """The record."""
+        return self._coder.finish()
 
 
 class ReadingPort:
@@ -51,9 +51,7 @@ class ReadingPort:
     reading = True
 
     def __init__(self, record: bytes, where: str) -> None:
-        self._where, self._record = where, record
-        self._words = record + bytes(-len(record) % 4)
-        self._coder = Decoder(self._words, where)
+        self._coder = Decoder(record, where, short=True)
 
     def __call__(self, values: Integers, rows: Table) -> Integers:
         coded = np.flatnonzero(rows)
@@ -61,14 +59,7 @@ class ReadingPort:
 
     def finish(self) -> None:
         """Raise MalformedChunk unless the record is exactly what an encoder writes."""
-        if _trimmed(self._words) != self._record:
-            raise MalformedChunk(f"{self._where}: zero bytes at the end of a record")
         self._coder.finish()
-
-
-def _trimmed(words: bytes) -> bytes:
-    """Words without the zero bytes that end the last of them; padding to a multiple of 4 puts them back."""
-    return words[: max(len(words.rstrip(b"\0")), len(words) - 3)]
 
 
 def _scattered(values: Integers, places: NDArray[np.intp], shape: tuple[int, ...]) -> Integers:

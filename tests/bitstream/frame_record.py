@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 from itertools import product
 from pathlib import Path
 
 import bitstream
-from tests.bitstream.range_coder import Decoding
+from tests.bitstream.range_coder import Decoding, words_of
 
 TEXT = (Path(bitstream.__file__).parent / "FORMAT.md").read_text().split("\n## Predictive network\n")[1]
 _TABLES = re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -44,8 +43,7 @@ class Page:
     """One record, being read."""
 
     def __init__(self, record: bytes, weights: dict[str, Layer]) -> None:
-        padded = record + bytes(-len(record) % 4)
-        self._stream = Decoding(list(struct.unpack(f"<{len(padded) // 4}I", padded)))
+        self._stream = Decoding(words_of(record))
         self._weights = weights
 
     def group(self, rows: list[int]) -> list[int]:

@@ -28,7 +28,7 @@ from bitstream import (
     Teacher,
     write_frames,
 )
-from bitstream.frames import FLAG_LIMIT, MAX_DEPTH, QUALITIES
+from bitstream.frame_table import FLAG_LIMIT, MAX_DEPTH, QUALITIES
 from bitstream.header import divides
 
 DATA = Path(__file__).resolve().parents[1] / "data"

@@ -9,6 +9,31 @@ from bitstream import frequencies
 
 def encode(values: list[int], rows: list[int]) -> list[int]:
     """The words of values -127..127 under rows 0..255."""
+    low, span, words = _coded(values, rows)
+    if values:
+        point = words.carry(low + 2**32 - 1)
+        words.append(point >> 32)
+        if (low + span) % 2**64 >> 32 == point >> 32:
+            words.append(0)
+    return words
+
+
+def encode_short(values: list[int], rows: list[int]) -> bytes:
+    """The short form of the same: tried length by length."""
+    low, span, words = _coded(values, rows)
+    size = 4 * len(words) + 8
+    for place, word in enumerate(words):
+        low += word << 8 * size - 32 * (place + 1)
+    for length in range(size + 1):
+        unit = 256 ** (size - length)
+        number = -(-low // unit)
+        if number * unit < low + span:
+            return number.to_bytes(length, "big")
+    raise AssertionError
+
+
+def _coded(values: list[int], rows: list[int]) -> tuple[int, int, "Words"]:
+    """low, range and the words written, after all values."""
     low, span, words = 0, 2**64 - 1, Words()
     for value, row in zip(values, rows, strict=True):
         table = frequencies()[row].tolist()
@@ -18,18 +43,24 @@ def encode(values: list[int], rows: list[int]) -> list[int]:
         if span < 2**32:
             words.append(low >> 32)
             low, span = (low << 32) % 2**64, span << 32
-    if values:
-        point = words.carry(low + 2**32 - 1)
-        words.append(point >> 32)
-        if (low + span) % 2**64 >> 32 == point >> 32:
-            words.append(0)
-    return words
+    return low, span, words
 
 
 def decode(words: list[int], rows: list[int]) -> list[int]:
     """Inverse of `encode`."""
     stream = Decoding(words)
     return [stream.value(row) for row in rows]
+
+
+def decode_short(data: bytes, rows: list[int]) -> list[int]:
+    """Inverse of `encode_short`."""
+    return decode(words_of(data), rows)
+
+
+def words_of(data: bytes) -> list[int]:
+    """A stream in the short form as words."""
+    padded = data + bytes(-len(data) % 4)
+    return [int.from_bytes(padded[i : i + 4], "big") for i in range(0, len(padded), 4)]
 
 
 class Decoding:

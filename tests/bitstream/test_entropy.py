@@ -158,10 +158,10 @@ def decode(stream: bytes) -> NDArray[np.int16]:
 @pytest.mark.parametrize(
     ("stream", "message"),
     [
-        (STREAM + bytes(4), "here: the words are not those"),
-        (STREAM + b"\xff" * 4, "here: the words are not those"),
-        (STREAM[:-4], "here: the words are not those"),
-        (b"", "here: the words are not those"),
+        (STREAM + bytes(4), "here: the bytes are not those"),
+        (STREAM + b"\xff" * 4, "here: the bytes are not those"),
+        (STREAM[:-4], "here: the bytes are not those"),
+        (b"", "here: the bytes are not those"),
         (STREAM[:-1], "no whole number of 32-bit words"),
         (b"\xff" * len(STREAM), "invalid state"),
     ],
@@ -180,3 +180,79 @@ def test_any_stream_decodes_or_is_refused(stream: bytes) -> None:
     except MalformedChunk:
         return
     assert encode(values.tolist(), STREAM_ROWS) == stream
+
+
+# ---- the short form ----
+
+
+any_values_and_rows = st.lists(st.tuples(st.integers(-127, 127), st.integers(0, 255)), max_size=100)
+
+
+def encode_short(values: list[int], rows: list[int]) -> bytes:
+    encoder = Encoder(short=True)
+    encoder.put(np.asarray(values, np.int16), np.asarray(rows, np.uint8))
+    return encoder.finish()
+
+
+@given(any_values_and_rows)
+def test_the_short_form_is_that_of_the_specification(pairs: list[tuple[int, int]]) -> None:
+    values, rows = in_coding_order(pairs)
+    stream = encode_short([value for value, _ in pairs], [row for _, row in pairs])
+    assert stream == range_coder.encode_short(values, rows)
+    assert range_coder.decode_short(stream, rows) == values
+    assert len(stream) <= len(encode(values, rows))
+    assert not stream.endswith(b"\0")
+    decoder = Decoder(stream, short=True)
+    assert decoder.get(np.asarray(rows, np.uint8)).tolist() == values
+    decoder.finish()
+
+
+@pytest.mark.parametrize("ends", [[127], [-127], [127, -127], [0, 127]])
+def test_carries_and_zeros_run_through_the_short_form(ends: list[int]) -> None:
+    """Values at the ends of tables drive the number to the edges of intervals of which it is the shortest."""
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        values = np.where(rng.random(40) < 0.8, rng.choice(ends, 40), rng.integers(-127, 128, 40)).tolist()
+        rows = [int(rng.integers(0, 256))] * 40
+        stream = encode_short(values, rows)
+        assert stream == range_coder.encode_short(values, rows)
+        assert range_coder.decode_short(stream, rows) == values
+
+
+def test_a_short_stream_takes_less_than_a_byte_over_the_ideal_length() -> None:
+    rng = np.random.default_rng(8)
+    for spread in (1, 4, 20):
+        values, rows = laplace(rng, spread, (300,)), np.full(300, 30)
+        assert 0 <= 8 * len(encode_short(values.tolist(), rows.tolist())) - code_length(values, rows) + 8 < 17
+
+
+def test_no_values_take_no_bytes() -> None:
+    assert encode_short([], []) == b""
+
+
+def decode_short(stream: bytes) -> NDArray[np.int16]:
+    decoder = Decoder(stream, "here", short=True)
+    values = decoder.get(np.asarray(STREAM_ROWS, np.uint8))
+    decoder.finish()
+    return values
+
+
+@pytest.mark.parametrize(
+    "after", [b"\0", bytes(4), bytes(9), b"\1", b"\0\1", b"\xff" * 5], ids=lambda after: after.hex()
+)
+def test_a_short_stream_with_bytes_after_it_is_refused(after: bytes) -> None:
+    """Zeros as what a reader puts there anyway, others as longer than they need be."""
+    stream = encode_short(decode(STREAM).tolist(), STREAM_ROWS)
+    decode_short(stream)
+    with pytest.raises(MalformedChunk, match="here: the bytes are not those"):
+        decode_short(stream + after)
+
+
+@settings(max_examples=300)
+@given(st.binary(min_size=0, max_size=60))
+def test_any_bytes_are_a_short_stream_or_refused(stream: bytes) -> None:
+    try:
+        values = decode_short(stream)
+    except MalformedChunk:
+        return
+    assert encode_short(values.tolist(), STREAM_ROWS) == stream

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bitstream
-from bitstream import fields, file, frames, frequencies, header, tables
+from bitstream import fields, file, frame_table, frequencies, header, tables
 from bitstream.container import MAGIC, VERSION
 from bitstream.fields import Kind, Maybe, OneOf, Record
 from codec import specs
@@ -115,14 +115,20 @@ def test_the_record_of_a_predictive_network_is_the_list_of_fields() -> None:
 
 def test_columns_and_ranges_of_coded_frames_are_those_of_the_code() -> None:
     table = rows(section("### Coded frames"))
-    columns = {row[0]: row[1] for row in table[-6:]}
-    assert len(columns) == len(frames._COLUMNS)
-    assert columns["quality"] == f"0..{frames.QUALITIES - 1}"
-    assert columns["flags"] == f"0..{frames.FLAG_LIMIT - 1}"
-    named = dict(re.findall(r"(\d+) (motion|hyper-latents|latents)", table[-1][2]))
+    names = [row[0] for row in table]
+    start = names.index(frame_table.COLUMNS[0])
+    columns = {row[0]: row[-1] for row in table[start:]}
+    assert tuple(columns) == frame_table.COLUMNS
+    assert f"quality index, 0..{frame_table.QUALITIES - 1}," in columns["quality"]
+    assert f"0..{frame_table.MAX_REFERENCES}" in columns["references"]
+    assert f"0..{frame_table.MAX_DIGITS}" in columns["digits"]
+    assert f"at most {frame_table.MAX_DEPTH} deep" in section("### Coded frames")
+    fields_of_table = {row[0]: row for row in table[:start]}
+    assert fields_of_table["rows"][1] == f"{len(frame_table.COLUMNS)} bytes"
+    assert fields_of_table["kinds"][2] == f"1..{frame_table.FLAG_LIMIT}"
+    assert fields_of_table["flags"][2] == f"0..{frame_table.FLAG_LIMIT - 1}"
+    named = dict(re.findall(r"(\d+) (motion|hyper-latents|latents)", fields_of_table["flags"][3]))
     assert named == {str(flag): name for flag, name in PARTS.items()}
-    assert columns["references"] == f"0..{frames.MAX_REFERENCES}"
-    assert f"at most {frames.MAX_DEPTH} deep" in section("### Coded frames")
 
 
 def test_every_legal_name_of_a_network_is_on_the_page() -> None:

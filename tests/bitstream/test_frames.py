@@ -29,7 +29,9 @@ from bitstream import (
     write_frames,
 )
 from bitstream.container import Source
-from bitstream.frames import MAX_DEPTH
+from bitstream.fields import Cursor
+from bitstream.frame_table import MAX_DEPTH, _read_low_bits, _write_low_bits
+from tests.bitstream import table_of_frames
 from tests.bitstream.payloads import (
     FRAMES_HEADER,
     FRAMES_SMALL,
@@ -42,39 +44,47 @@ from tests.bitstream.payloads import (
 )
 from tests.bitstream.test_errors import refused_in_little_memory
 
-Row = tuple[int, int, int, int, int, int]  # step, references, first, second, quality, flags
+Row = tuple[int, int, int, int, int, int, int]  # gap, offset, references, first, second, quality, kind; not digits
 
 
 def payload(
     rows: list[Row],
     records: list[bytes],
     *,
+    kinds: bytes = bytes([4, 5, 7]),
     features: bytes = b"",
     start: int = 0,
     count: int | None = None,
     lengths: list[int] | None = None,
+    more_digits: int = 0,
+    filling: str = "0",
     tail: bytes = b"",
-    period: int = 127,
     table_row: int = 30,
 ) -> bytes:
-    """A segment written by hand: no check of its own, every column under one row, nothing taken from frames before."""
-    coder = Encoder()
-    for column in np.asarray(rows).T:
-        wrapped = (column + 127) % 255 - 127
-        coder.put(wrapped, np.full(len(column), table_row, np.uint8))
+    """A segment written by hand: no check of its own, every column under one row of the tables.
+
+    Digits are told as if each frame lay in a gap as wide as that of the one before, or in one of a new width.
+    """
+    sizes = [len(r) for r in records] if lengths is None else lengths
+    digits = np.diff([n.bit_length() for n in sizes], prepend=-more_digits)
+    coder = Encoder(short=True)
+    *columns, kind = np.asarray(rows).T
+    for column in (*columns, digits, kind):
+        coder.put(column, np.full(len(column), table_row, np.uint8))
     stream = coder.finish()
-    table = bytes([period, *[table_row] * 6]) + uint(len(stream)) + stream
-    table += b"".join(uint(n) for n in lengths or [len(r) for r in records])
-    table += b"".join(struct.pack("<H", zlib.crc32(r) & 0xFFFF) for r in records) + tail
+    table = bytes([table_row] * 8 + [len(kinds)]) + kinds + uint(len(stream)) + stream
+    bits = "".join(f"{n:b}"[1:] for n in sizes)
+    table += bytes(int(bits[i : i + 8].ljust(8, filling), 2) for i in range(0, len(bits), 8))
+    table += b"".join(struct.pack("<H", zlib.crc32(r) & 0xFFFF) for r in records if r) + tail
     head = uint(start) + uint(len(rows) if count is None else count) + uint(len(features)) + uint(len(table))
     head += features + table
     return head + struct.pack("<I", zlib.crc32(head)) + b"".join(records)
 
 
-KEY: Row = (0, 0, 0, 0, 40, 4)
-NEXT: Row = (1, 1, 1, 0, 33, 5)
-BOTH: Row = (-1, 2, 2, 1, 29, 7)
-ROWS, RECORDS = [KEY, (2, 1, 1, 0, 33, 5), BOTH], [b"key", b"", b"between"]
+KEY: Row = (0, 0, 0, 0, 0, 40, 0)
+NEXT: Row = (0, 0, 0, 0, 0, 0, 1)
+ROWS: list[Row] = [KEY, (0, 1, 0, 0, 0, -7, 1), (0, 0, 0, 0, 0, -4, 2)]
+RECORDS = [b"key", b"", b"between"]
 
 
 def test_the_hand_written_segment_is_read() -> None:
@@ -100,6 +110,20 @@ def test_frames_round_trip(frames: list[CodedFrame], start: int, features: bytes
     assert (segment.start, segment.records(), segment.features) == (start, frames, features)
 
 
+@given(st.integers(1, 25).flatmap(coded_frames), st.integers(0, 300), st.binary(max_size=9))
+@settings(deadline=None, max_examples=60)
+def test_a_reader_written_from_the_page_reads_the_same(frames: list[CodedFrame], start: int, features: bytes) -> None:
+    found = table_of_frames.read(write_frames(start, frames, features))
+    assert found == (start, features, [(f.number, f.references, f.quality, f.flags, f.record) for f in frames])
+
+
+@pytest.mark.parametrize(("frames", "anchor"), [(1, 8), (2, 8), (49, 16), (97, 32)])
+def test_a_reader_written_from_the_page_reads_pyramids(frames: int, anchor: int) -> None:
+    coded = pyramid(frames, anchor)
+    _, _, found = table_of_frames.read(write_frames(0, coded))
+    assert found == [(f.number, f.references, f.quality, f.flags, f.record) for f in coded]
+
+
 @given(st.integers(1, 30).flatmap(coded_frames), st.data())
 @settings(deadline=None, max_examples=40)
 def test_a_chain_is_all_that_a_frame_needs(frames: list[CodedFrame], data: st.DataObject) -> None:
@@ -112,17 +136,50 @@ def test_a_chain_is_all_that_a_frame_needs(frames: list[CodedFrame], data: st.Da
     assert len(places) <= MAX_DEPTH or any(len(f.references) == 2 for f in frames)
 
 
-def test_a_regular_structure_costs_few_bytes() -> None:
-    """Key frame, anchors every 8, gaps halved: five bytes a frame, two of them a CRC and one a length."""
-    frames = [coded_frame(0, (), 90)]
-    for anchor in range(8, 97, 8):
-        frames.append(coded_frame(anchor, (anchor - 8,), 90))
-        for step in (4, 2, 1):
-            for n in range(anchor - 8 + step, anchor, 2 * step):
-                frames.append(coded_frame(n, (n - step, n + step), 90))
+def pyramid(frames: int, anchor: int, size: int = 90) -> list[CodedFrame]:
+    """Key frame, anchors, every eighth of which is a key frame too, gaps halved level by level."""
+    out = [coded_frame(0, (), size)]
+    for right in range(anchor, frames, anchor):
+        out.append(coded_frame(right, (right - anchor,) if right // anchor % 8 else (), size))
+        step = anchor // 2
+        while step:
+            out += [coded_frame(n, (n - step, n + step), size) for n in range(right - anchor + step, right, 2 * step)]
+            step //= 2
+    return out
+
+
+@pytest.mark.parametrize("anchor", [8, 32])
+def test_a_regular_structure_costs_next_to_nothing(anchor: int) -> None:
+    """Of a frame, all but the length within its power of two and the check."""
+    frames = pyramid(97, anchor)
     overhead = len(write_frames(0, frames)) - 90 * len(frames)
     assert len(frames) == 97
-    assert overhead < 4.5 * len(frames)
+    assert overhead < (6 / 8 + 2) * len(frames) + 60
+
+
+def test_empty_records_cost_next_to_nothing() -> None:
+    assert len(write_frames(0, pyramid(97, 32, size=0))) < 60
+    assert len(write_frames(0, pyramid(9601, 32, size=0))) < 250
+
+
+def test_references_and_qualities_need_not_be_what_is_expected() -> None:
+    """Every way to tell a reference: either end of a gap as first and as second, and frames further off."""
+    frames = [
+        CodedFrame(n, references, quality, flags, bytes([n]))
+        for n, references, quality, flags in (
+            (3, (), 63, 0),
+            (1, (3,), 0, 127),  # nothing is coded before it
+            (2, (3, 1), 63, 1),
+            (2 + 4, (2,), 5, 127),
+            (5, (6, 3), 5, 64),
+            (4, (5,), 5, 64),
+            (0, (1, 1), 40, 1),
+            (9, (6, 5), 41, 1),
+            (8, (9,), 0, 1),
+            (7, (), 1, 1),
+        )
+    ]
+    assert FrameSegment.of(write_frames(0, frames), "segment").records() == frames
 
 
 REFUSED_FRAMES = [
@@ -135,8 +192,9 @@ REFUSED_FRAMES = [
     ([coded_frame(0, (), 1, 128)], "flags 128: out of range"),
     ([replace(coded_frame(0, (), 1), quality=64)], "quality 64"),
     ([coded_frame(0, (), 1), *(coded_frame(n, (n - 1,), 1) for n in range(1, 17))], "frame 16 is 17 frames deep"),
-    ([coded_frame(n, (), 1) for n in (*range(0, 256, 2), *range(1, 256, 2))], "too far"),
-    ([*(coded_frame(n, (), 1) for n in range(255)), coded_frame(255, (0,), 1)], "too far"),
+    ([coded_frame(n, (), 1) for n in (128, *range(128))], "frame 128 is coded too far"),
+    ([*(coded_frame(n, (), 1) for n in range(257)), coded_frame(257, (0,), 1)], "frame 257 is coded too far"),
+    ([coded_frame(n, (), 1) for n in (*range(1, 600, 2), *range(0, 600, 2))], "frame 511 is coded too far"),
 ]
 
 
@@ -150,32 +208,45 @@ def deep(count: int) -> list[Row]:
     return [KEY, *[NEXT] * (count - 1)]
 
 
+THERE = [KEY, (0, 1, 0, 0, 0, 0, 0)]  # frames 0 and 2
 REFUSED = [
-    (payload([KEY, (0, 0, 0, 0, 40, 4)], [b"a", b"b"]), "record 1 is of frame 0, which is there already"),
-    (payload([KEY, (2, 0, 0, 0, 40, 4)], [b"a", b"b"]), "record 1 is of frame 2, .* or in no segment"),
-    (payload([(-1, 0, 0, 0, 40, 4)], [b"a"]), "record 0 is of frame -1"),
-    (payload([(0, 1, 1, 0, 40, 4)], [b"a"]), "record 0 has references that do not stand before it"),
-    (payload([KEY, (1, 1, 2, 0, 40, 4)], [b"a", b"b"]), "record 1 has references that do not"),
-    (payload([KEY, (1, 1, 0, 0, 40, 4)], [b"a", b"b"]), "record 1 has references that do not"),
-    (payload([KEY, (1, 1, 1, 1, 40, 4)], [b"a", b"b"]), "record 1 has references that do not"),
-    (payload([KEY, (1, 3, 1, 1, 40, 4)], [b"a", b"b"]), "record 1 has references that do not"),
-    (payload([KEY, (1, 0, 1, 0, 40, 4)], [b"a", b"b"]), "record 1 has references that do not"),
-    (payload([(0, 0, 0, 0, 64, 4)], [b"a"]), "quality 64"),
-    (payload([(0, 0, 0, 0, 254, 4)], [b"a"]), "quality 254"),
-    (payload([(0, 0, 0, 0, 40, 128)], [b"a"]), "flags 128"),
+    (payload([*THERE, (0, 1, 0, 0, 0, 0, 0)], [b"a"] * 3), "record 2 is of frame 2, which is there already"),
+    (payload([*THERE, (0, -1, 0, 0, 0, 0, 0)], [b"a"] * 3), "record 2 is of frame 0, which is there already"),
+    (payload([*THERE, (1, -1, 0, 0, 0, 0, 0)], [b"a"] * 3), "record 2 is of frame 3, .* or in no segment"),
+    (payload([*THERE, (1, -2, 0, 0, 0, 0, 0)], [b"a"] * 3), "record 2 is of frame 2, which is there already"),
+    (payload([*THERE, (2, 0, 0, 0, 0, 0, 0)], [b"a"] * 3), "record 2 lies in gap 2 of 2"),
+    (payload([*THERE, (-1, 0, 0, 0, 0, 0, 0)], [b"a"] * 3), "record 2 lies in gap 254 of 2"),
+    (payload(THERE, [b"a", b"b"]), "record 1 is of frame 2, .* or in no segment"),
+    (payload([(0, -1, 0, 0, 0, 40, 0)], [b"a"]), "record 0 is of frame -1"),
+    (payload([(0, 0, 1, 0, 0, 40, 0)], [b"a"]), "record 0 has references that do not stand before it"),
+    (payload([KEY, (0, 0, 0, 1, 0, 0, 0)], [b"a", b"b"]), "record 1 has references that do not stand"),
+    (payload([KEY, (0, 0, 1, 0, 1, 0, 0)], [b"a", b"b"]), "record 1 has references that do not stand"),
+    (payload([*THERE, (0, 0, 0, 2, 0, 0, 0)], [b"a"] * 3), "record 2 has references .* that it could name as an end"),
+    (payload([KEY, (0, 0, 0, 0, 1, 0, 0)], [b"a", b"b"]), "record 1 has 1 references, or names more"),
+    (payload([KEY, (0, 0, -1, 1, 0, 0, 0)], [b"a", b"b"]), "record 1 has 0 references, or names more"),
+    (payload([KEY, (0, 0, -2, 0, 0, 0, 0)], [b"a", b"b"]), "record 1 has -1 references"),
+    (payload([KEY, (0, 0, 2, 0, 0, 0, 0)], [b"a", b"b"]), "record 1 has 3 references"),
+    (payload([(0, 0, 0, 0, 0, 64, 0)], [b"a"]), "quality 64"),
+    (payload([KEY, (0, 0, 0, 0, 0, -41, 0)], [b"a", b"b"]), "quality -1"),
+    (payload([(0, 0, 0, 0, 0, 40, 3)], [b"a"]), "flags of kind 3, there are 3"),
+    (payload([(0, 0, 0, 0, 0, 40, -1)], [b"a"]), "flags of kind -1, there are 3"),
+    (payload([KEY], [b"a"], kinds=b""), r"0 is not in 1\.\.128"),
+    (payload([KEY], [b"a"], kinds=bytes([127, 126, 128, 1])), r"128 is not in 0\.\.127"),
     (payload(deep(17), [b""] * 17), "frame 16 is 17 frames deep, over 16"),
     (payload([KEY], [b"a"], lengths=[2]), "its records end at byte"),
-    (payload([KEY], [b"a"], lengths=[0]), "its records end at byte"),
-    (payload([KEY], [b"a"], lengths=[2**31]), "its records end at byte"),
-    (payload([KEY], [b"a"], lengths=[2**31 + 1]), "2147483649 is not in"),
+    (payload([KEY], [b"a"], lengths=[0]), "table has 2 bytes too many"),
+    (payload([KEY], [b""], lengths=[1]), "table ends early"),
+    (payload([KEY], [b"a"], lengths=[2**31 - 1]), "its records end at byte"),
+    (payload([KEY], [b"a"], lengths=[2**31]), "a length of 32 binary digits"),
+    (payload([KEY], [b"a"], more_digits=-2), "a length of -1 binary digits"),
+    (payload([KEY], [b"a"], more_digits=31), "a length of 32 binary digits"),
+    (payload([KEY], [b"abc"], filling="1"), "filled up with ones"),
     (payload([KEY], [b"a"]) + b"\0", "its records end at byte"),
     (payload([KEY], [b"a"], tail=b"\0"), "table has 1 bytes too many"),
-    (payload([KEY], [b"a"], period=0), "0 is not in 1..127"),
-    (payload([KEY], [b"a"], period=128), "too many|is not in|ends early"),
     (payload([KEY], [b"a"], count=0), "0 is not in 1"),
-    (payload([KEY], [b"a"], count=9), "cannot hold 9 frames"),
-    (payload([KEY], [b"a"], count=2), "words are not those|ends early"),
-    (payload(ROWS, RECORDS, count=2), "words are not those"),
+    (payload([KEY], [b"a"], count=9), "flags of kind 3"),
+    (payload([KEY], [b"a"], count=2), "flags of kind -5"),
+    (payload(ROWS, RECORDS, count=2), "bytes are not those"),
     (b"", "ends early"),
     (b"\0\1\0", "ends early"),
     (b"\0\1\0\7", "its table ends at byte 15, the segment has 4"),
@@ -192,12 +263,12 @@ def test_sixteen_frames_are_not_too_deep() -> None:
     assert FrameSegment.of(payload(deep(16), [b""] * 16), "segment").frames == 16
 
 
-def test_a_row_out_of_the_tables_is_refused() -> None:
-    data = payload([KEY], [b"a"])
-    place = data.index(bytes([127, *[30] * 6])) + 6
-    body = data[:place] + b"\x40" + data[place + 1 : -5]
-    with pytest.raises(MalformedChunk, match=r"64 is not in 0\.\.63"):
-        FrameSegment.of(body + struct.pack("<I", zlib.crc32(body)) + data[-1:], "segment")
+@given(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 20), min_size=1, max_size=20), st.binary(max_size=3))
+def test_low_bits_of_lengths_round_trip(lengths: list[int], after: bytes) -> None:
+    data = _write_low_bits(lengths)
+    cursor = Cursor(data + after, "here")
+    assert _read_low_bits(cursor, [n.bit_length() for n in lengths]) == lengths
+    assert cursor.position == len(data)
 
 
 @given(frame_segments(3, 5), st.data())
@@ -229,7 +300,7 @@ def test_a_flipped_bit_of_a_record_costs_that_record() -> None:
     [
         (b"\0" + uint(2**32 - 1) + b"\0" + uint(2**31), MalformedChunk, "its table ends at byte"),
         (b"\0\1" + uint(2**31) + b"\0" + bytes(8), MalformedChunk, "its table ends at byte"),
-        (b"\0" + uint(2**32 - 1) + b"\0\7" + bytes(11), MalformedChunk, "cannot hold 4294967295 frames"),
+        (b"\0" + uint(2**32 - 1) + b"\0\7" + bytes(11), LimitExceeded, "segment_frames = 4294967295"),
     ],
 )
 def test_huge_counts_are_refused_before_allocation(data: bytes, error: type[BitstreamError], message: str) -> None:
@@ -252,6 +323,11 @@ def test_limits_are_checked_before_the_table_is_read() -> None:
         FrameSegment(*sized(2**18 + 1, 2**20), "segment")
     with pytest.raises(LimitExceeded, match="chunk_bytes = "):
         FrameSegment(*sized(1, 2**29), "segment")
+
+
+def test_frames_of_next_to_no_bytes_are_limited() -> None:
+    with pytest.raises(LimitExceeded, match=r"frame_density = 2048, .*--limit frame_density="):
+        FrameSegment(*sized(2**15 + 2048 * 110, 10), "segment")
 
 
 def test_a_record_over_the_limit_is_not_read() -> None:
@@ -398,8 +474,8 @@ def test_mutations_behind_right_checksums(edits: list[tuple[str, int, int]], tab
 
 
 GOLDEN = (
-    "05 02 01 16"  # from frame 5, 2 frames, 1 byte of features, 22 of the table
-    " 77 01 1a 1a 1a 00 37 29 08 b3 ac 11 d0 df a9 d4 d5"  # features, period 1, rows, 8 bytes of columns
-    " 03 02 4a 2c a9 3c"  # lengths, CRCs
-    " a4 1d 2e f3 00 01 04 1f 20"  # CRC-32, records
+    "05 02 01 12"  # from frame 5, 2 frames, 1 byte of features, 18 of the table
+    " 77 00 00 00 00 00 83 f0 00 01 07"  # features, rows, one kind of flags
+    " 02 f7 cf 80 4a 2c a9 3c"  # 2 bytes of columns, low bits of lengths 3 and 2, checks
+    " d0 10 83 b5 00 01 04 1f 20"  # CRC-32, records
 )

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bitstream.frames import CodedFrame
+from bitstream.frame_table import CodedFrame
 from codec.encoding.predictive.analysis import Analysis
 from codec.encoding.predictive.block_match import Shown
 from codec.encoding.predictive.flow import Flows, luma

@@ -208,10 +208,10 @@ def test_a_changed_record_is_refused_or_another(place: int, byte: int, kind: str
         (b"", MEAN, 0, "flags 32 name parts"),
         (b"", BARE, 0, "flags 64 name parts"),
         (b"", 128, 1, "flags 128 name parts"),
-        (b"\1", 0, 1, "words are not those"),
-        (b"\1\0", 0, 1, "zero bytes at the end"),
-        (b"\0", 0, 1, "words are not those"),
-        (b"", RESIDUALS, 0, "words are not those"),
+        (b"\1", 0, 1, "bytes are not those"),
+        (b"\1\0", 0, 1, "bytes are not those"),
+        (b"\0", 0, 1, "bytes are not those"),
+        (b"\0", RESIDUALS, 0, "bytes are not those"),
     ],
 )
 def test_records_of_no_encoder(record: bytes, flags: int, references: int, message: str) -> None:
