@@ -1,21 +1,23 @@
 """The kind `predictive` as a decoder runs it: frames on demand, each from the frames it refers to, and features.
 
 Only the chain of a wanted frame is read, parsed and computed; frames that do not refer to each other go through the
-network as one batch; the newest decoded frames are kept, since others will refer to them. Features need no frame, and
-no base.
+network as one batch; the newest decoded frames are kept, since others will refer to them. What the parse of a frame
+needs of others is integers alone, so it runs in a thread ahead of the network. Features need no frame, and no base.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from bitstream import CodedFrame, FrameSegment, MalformedChunk
+from bitstream import FrameSegment, MalformedChunk
 from codec.network.predictive.features import Features, read_features
 from codec.network.predictive.frames import alike, empty_symbols, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork
@@ -27,6 +29,9 @@ from codec.specs import Geometry, PredictiveSpec
 
 FRAMES_KEPT = 40  # more than any chain of references is long
 TOGETHER = 8  # frames in one batch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @lru_cache(2)
@@ -111,6 +116,20 @@ class PredictiveDecoder:
 
     def _decoded(self, numbers: Sequence[int]) -> list[Shown]:
         """The frames asked for, with whatever of their chains is not at hand decoded first."""
+        parts, have = self._parts(numbers), dict(self._shown)
+        moved = {n: shown.moved for n, shown in have.items()}
+        for symbols in ahead(lambda part: {n: self._parsed(n, moved) for n in part}, parts):
+            frames = self._made(symbols, have)
+            have |= {n: Shown(frame, moved[n]) for n, frame in zip(symbols, frames, strict=True)}
+        for n in (*have.keys() - self._shown, *numbers):
+            self._shown[n] = have[n]
+            self._shown.move_to_end(n)
+        while len(self._shown) > FRAMES_KEPT:
+            self._shown.popitem(last=False)
+        return [have[n] for n in numbers]
+
+    def _parts(self, numbers: Sequence[int]) -> list[list[int]]:
+        """What of the chains of frames is not at hand, in an order to decode it in: frames that make one batch."""
         table = self._segment.coded
         missing: set[int] = set()
         waiting = list(numbers)
@@ -118,50 +137,57 @@ class PredictiveDecoder:
             n = waiting.pop()
             if n not in missing and n not in self._shown:
                 missing.add(n)
-                waiting += table[self._place_of[n]].references
+                waiting += self.references(n)
         depth: dict[int, int] = {}
+        groups: dict[tuple[int, int, tuple[bool, bool]], list[int]] = {}
         for place in sorted(self._place_of[n] for n in missing):
             frame = table[place]
             depth[frame.number] = 1 + max((depth.get(r, 0) for r in frame.references), default=0)
-        groups: dict[tuple[int, int, tuple[bool, bool]], list[int]] = {}
-        for n, d in depth.items():
-            frame = table[self._place_of[n]]
-            groups.setdefault((d, len(frame.references), alike(frame.flags)), []).append(n)
-        have = dict(self._shown)
-        for (_, count, _), group in sorted(groups.items()):
-            for first in range(0, len(group), TOGETHER):
-                have |= self._batch(group[first : first + TOGETHER], count, have)
-        for n in (*missing, *numbers):
-            self._shown[n] = have[n]
-            self._shown.move_to_end(n)
-        while len(self._shown) > FRAMES_KEPT:
-            self._shown.popitem(last=False)
-        return [have[n] for n in numbers]
+            key = depth[frame.number], len(frame.references), alike(frame.flags)
+            groups.setdefault(key, []).append(frame.number)
+        return [
+            group[first : first + TOGETHER]
+            for _, group in sorted(groups.items())
+            for first in range(0, len(group), TOGETHER)
+        ]
 
-    def _batch(self, numbers: list[int], references: int, have: dict[int, Shown]) -> dict[int, Shown]:
-        """Frames of the same number of references, all of them at hand, and made alike."""
+    def _made(self, symbols: dict[int, Symbols], have: dict[int, Shown]) -> Tensor:
+        """Frames of the same number of references, all of them at hand, and made alike: uint8 [B, H, W, 3]."""
         height, width = self._geometry.height, self._geometry.width
-        coded = [self._segment.record(self._place_of[n]) for n in numbers]
-        symbols = [self._parsed(frame, have) for frame in coded]
+        coded, parsed = [self._segment.coded[self._place_of[n]] for n in symbols], list(symbols.values())
         quality = torch.tensor([float(frame.quality) for frame in coded], device=self._device)
-        shown = None
+        shown, references = None, len(coded[0].references)
         if references:
             shown = torch.stack([have[r].frame for frame in coded for r in frame.references])
             shown = shown.unflatten(0, (-1, references)).permute(0, 1, 4, 2, 3)
         network, _ = self._base
-        prediction = predict(network, shown, symbols, height, width)
-        frames = reconstruct(network, symbols, prediction, quality, bool(references), height, width)
-        moved = [Moved(frame.references, s.motion) for frame, s in zip(coded, symbols, strict=True)]
-        return {n: Shown(*parts) for n, *parts in zip(numbers, frames, moved, strict=True)}
+        prediction = predict(network, shown, parsed, height, width)
+        return reconstruct(network, parsed, prediction, quality, bool(references), height, width)
 
-    def _parsed(self, frame: CodedFrame, have: dict[int, Shown]) -> Symbols:
+    def _parsed(self, n: int, moved: dict[int, Moved]) -> Symbols:
+        """The integers of frame n, whose references are in `moved`; it is then there as well."""
         network, coder = self._base
-        height, width = self._geometry.height, self._geometry.width
-        ways = [r - frame.number for r in frame.references]
-        where = f"frame {self._segment.start + frame.number}"
-        empty = empty_symbols(network, height, width, len(ways))
+        frame = self._segment.record(self._place_of[n])
+        ways = [r - n for r in frame.references]
+        where = f"frame {self._segment.start + n}"
+        empty = empty_symbols(network, self._geometry.height, self._geometry.width, len(ways))
         ratio = ways[-1] / ways[0] if ways else None
-        carried = None
-        if frame.flags & MOTION:
-            carried = carry(frame.number, frame.references, {r: have[r].moved for r in frame.references})
-        return coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where, carried)
+        carried = carry(n, frame.references, moved) if frame.flags & MOTION else None
+        symbols = coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where, carried)
+        moved[n] = Moved(frame.references, symbols.motion)
+        return symbols
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map`, each result but the first worked out in a thread while the caller uses the one before; no more are held.
+
+    Raises what the function raises, in its turn.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        waiting = None
+        for item in items:
+            found, waiting = waiting, thread.submit(function, item)
+            if found is not None:
+                yield found.result()
+        if waiting is not None:
+            yield waiting.result()

@@ -44,20 +44,22 @@ class IntegerLayer:
     most: int
 
     @cached_property
-    def _scaled(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _scaled(self) -> tuple[Tensor, Tensor]:
         """W and b + half, times 2**-shift: as exact as they are, as by every power of two."""
         unit = np.float32(2.0**-self.shift)
         half = 1 << (self.shift - 1)
-        return self.weight.astype(np.float32) * unit, (self.bias + half).astype(np.float32) * unit
+        scaled = self.weight.astype(np.float32) * unit, (self.bias + half).astype(np.float32) * unit
+        return torch.from_numpy(scaled[0]), torch.from_numpy(scaled[1])
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Integers in float32 [..., inputs] -> integers 0..most in float32 [..., outputs]."""
+        """Integers in float32 [n, inputs] -> integers 0..most in float32 [n, outputs].
+
+        By torch, whose threads other layers run on: those of a BLAS of numpy's own would be in their way.
+        """
         weight, bias = self._scaled
-        sums: NDArray[np.float32] = x @ weight
-        sums += bias
-        np.floor(sums, out=sums)
-        np.maximum(sums, 0, out=sums)
-        return np.minimum(sums, self.most, out=sums)
+        sums = torch.empty(len(x), weight.shape[1])
+        torch.mm(torch.from_numpy(x), weight, out=sums)  # into float32, whatever autocast a caller is in
+        return sums.add_(bias).floor_().clamp_(0, self.most).numpy()
 
     def given(self, values: NDArray[np.int64], place: int) -> IntegerLayer:
         """The layer for the other inputs, where those from `place` on are integers -127..255 known beforehand."""

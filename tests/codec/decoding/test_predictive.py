@@ -1,6 +1,7 @@
 """Predicted frames: any of them, in any order, is the same frame, and only its chain is read."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,33 @@ def test_half_the_precision_shows_as_much(predicted: Encoded, everything: NDArra
     reader.dtype = torch.bfloat16
     brief = psnr(reader[:], predicted.frames).mean()
     assert abs(brief - psnr(everything, predicted.frames).mean()) <= 0.05
+
+
+# One part ahead
+
+
+def test_a_result_is_worked_out_ahead_and_no_more_than_one() -> None:
+    begun = [threading.Event() for _ in range(5)]
+
+    def square(n: int) -> int:
+        begun[n].set()
+        return n * n
+
+    found = []
+    for n, result in enumerate(predictive.ahead(square, range(5))):
+        assert begun[min(n + 1, 4)].wait(10), "the next is begun while this one is used"
+        assert not any(event.is_set() for event in begun[n + 2 :])
+        found.append(result)
+    assert found == [0, 1, 4, 9, 16]
+    assert list(predictive.ahead(square, [])) == []
+
+
+def test_what_goes_wrong_ahead_is_raised_in_its_turn() -> None:
+    found = []
+    with pytest.raises(ZeroDivisionError):
+        for result in predictive.ahead(lambda n: 6 // n, (3, 2, 0, 1)):
+            found.append(result)
+    assert found == [2, 3]
 
 
 # Any size, any count

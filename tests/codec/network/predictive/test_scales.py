@@ -1,5 +1,7 @@
 """The integer networks: the twin in training gives the decoder's integers, exactly."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,22 @@ def test_weights_beyond_eight_bits_and_halves_agree_too(value: float) -> None:
         layer.weight.fill_(value)
         layer.bias.copy_(torch.tensor([0.0, 255.5 / 8192, -200.0]))
     agree(layer, inputs_of(50, 200))
+
+
+@pytest.fixture
+def low_precision() -> Iterator[None]:
+    """What a caller may have asked of matrix products for reasons of its own."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.usefixtures("low_precision")
+def test_integers_are_exact_where_a_caller_wants_less() -> None:
+    torch.manual_seed(2)
+    agree(TrainedLayer(109, 44, spread=2.0), inputs_of(500, 109))
 
 
 def test_a_sum_that_floats_cannot_hold_is_refused() -> None:
