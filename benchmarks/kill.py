@@ -26,7 +26,11 @@ PROGRAM = (
     "import torch; torch.set_num_threads(1); import codec.training.fit as fit; "
     f"fit.CHECKPOINT_SECONDS = {CHECKPOINT_SECONDS}; import nvcodec; nvcodec.main()"
 )
-ENCODE = ("--preset", "grid", "--epochs", "12", "--segment", "4", "--size", "12k", "--clip", "off", "--device", "cpu")
+ENCODES = {
+    "overfitted": ("--preset", "grid", "--epochs", "12", "--size", "12k"),
+    "predictive": ("--preset", "fast", "--quality", "50"),
+}
+ALWAYS = ("--segment", "4", "--clip", "off", "--device", "cpu", "--quiet")
 
 
 def source(folder: Path) -> Path:
@@ -39,8 +43,10 @@ def source(folder: Path) -> Path:
     return folder
 
 
-def start(frames: Path, output: Path, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", PROGRAM, "encode", str(frames), "-o", str(output), "--quiet", *ENCODE, *words]
+def start(kind: str, frames: Path, output: Path, *words: str) -> subprocess.Popen[bytes]:
+    """kind: of ENCODES."""
+    options = (*ENCODES[kind], *ALWAYS, *words)
+    command = [sys.executable, "-c", PROGRAM, "encode", str(frames), "-o", str(output), *options]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
 
 
@@ -61,13 +67,13 @@ def found_in(checkpoints: Path) -> str:
     return f"{segments} segments{' and a training' if training else ''}"
 
 
-def kills(times: int, seed: int, folder: Path) -> Iterator[tuple[float, str, bool]]:
+def kills(kind: str, times: int, seed: int, folder: Path) -> Iterator[tuple[float, str, bool]]:
     """Processor seconds after which each was killed, what it left, and whether resuming gave the whole one's bytes.
 
     Moments are counted in the encode's own processor time, which does not depend on what else the machine does.
     """
     frames, whole = source(folder / "frames"), folder / "whole.nerv"
-    process = start(frames, whole)
+    process = start(kind, frames, whole)
     beginning = _run(process, until=lambda spent: (folder / "whole.nerv.ckpt").exists())
     end = _run(process, until=lambda spent: False)
     finish(process)
@@ -75,13 +81,13 @@ def kills(times: int, seed: int, folder: Path) -> Iterator[tuple[float, str, boo
     for number in range(times):
         output = folder / f"{number}.nerv"
         moment = random.uniform(beginning if number % 4 else 0, end)  # one of four while it starts, or wherever
-        process = start(frames, output)
+        process = start(kind, frames, output)
         _run(process, until=lambda spent, moment=moment: spent >= moment)  # type: ignore[misc]
         process.kill()
         process.communicate()
         left = "the file" if output.exists() else found_in(folder / f"{number}.nerv.ckpt")
         if not output.exists():
-            finish(start(frames, output, "--resume"))
+            finish(start(kind, frames, output, "--resume"))
         rest = {entry.name for entry in folder.iterdir()} - {"frames", "whole.nerv"}
         yield moment, left, output.read_bytes() == whole.read_bytes() and rest <= {output.name, f"{output.name}.ckpt"}
         output.unlink()
@@ -97,22 +103,30 @@ def _run(process: subprocess.Popen[bytes], until: Callable[[float], bool]) -> fl
 
 
 @click.command()
-@click.option("--times", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--times", type=click.IntRange(min=1), default=30, show_default=True, help="For each kind.")
+@click.option(
+    "--kind", "kinds", type=click.Choice(list(ENCODES)), multiple=True, default=list(ENCODES), show_default=True
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the moments.")
-def main(times: int, seed: int) -> None:
+def main(times: int, kinds: tuple[str, ...], seed: int) -> None:
     """Kill TIMES encodes, resume each; exits with 1 unless all files are those of the uninterrupted encode."""
+    if sum(_report(kind, times, seed) for kind in kinds):
+        raise SystemExit(1)
+
+
+def _report(kind: str, times: int, seed: int) -> int:
+    """Kill encodes of one kind and say what became of them. -> how many files are others."""
     tally: Counter[str] = Counter()
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        for moment, left, same in kills(times, seed, Path(folder)):
+        for moment, left, same in kills(kind, times, seed, Path(folder)):
             tally[left] += 1
             wrong += not same
             click.echo(f"killed after {moment:5.2f} s, left {left}: {'the same file' if same else 'ANOTHER FILE'}")
     for left, count in sorted(tally.items()):
         click.echo(f"{count:4} left {left}")
-    click.echo(f"{times - wrong} of {times} files are byte-identical to that of the uninterrupted encode")
-    if wrong:
-        raise SystemExit(1)
+    click.echo(f"{kind}: {times - wrong} of {times} files are byte-identical to that of the uninterrupted encode")
+    return wrong
 
 
 if __name__ == "__main__":

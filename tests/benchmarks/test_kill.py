@@ -9,16 +9,17 @@ import pytest
 from benchmarks import kill
 
 
-def test_a_killed_encode_gives_the_same_bytes_when_it_is_resumed(tmp_path: Path) -> None:
-    ((moment, left, same),) = kill.kills(1, seed=4, folder=tmp_path)
+@pytest.mark.parametrize("kind", kill.ENCODES)
+def test_a_killed_encode_gives_the_same_bytes_when_it_is_resumed(kind: str, tmp_path: Path) -> None:
+    ((moment, left, same),) = kill.kills(kind, 1, seed=4, folder=tmp_path)
     assert moment > 0
     assert left
     assert same
 
 
 def test_another_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kill, "start", lambda frames, output, *words: Fake(output))
-    assert [same for _, _, same in kill.kills(3, seed=1, folder=tmp_path)] == [False] * 3
+    monkeypatch.setattr(kill, "start", lambda kind, frames, output, *words: Fake(output))
+    assert [same for _, _, same in kill.kills("predictive", 3, seed=1, folder=tmp_path)] == [False] * 3
 
 
 class Fake:

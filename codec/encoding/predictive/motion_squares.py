@@ -14,25 +14,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import MAX_VALUE, bit_costs
 from codec.encoding.predictive.block_match import Blocks, Phases, Shown, Worth, around, corner, transformed
 from codec.encoding.predictive.compiled import compiled
+from codec.encoding.predictive.motion_bits import DEAREST, VALUES, Coding, Fields, Motion, along, coding_of, own_bits
 from codec.network.predictive.motion import CELL, UNITS
 from codec.network.predictive.symbols import Integers
-from codec.rate.carried import LARGEST_MOTION, all_along
+from codec.rate.carried import LARGEST_MOTION
 from codec.rate.merging import CANDIDATES
-from codec.rate.motion import BEFORE, FURTHER, MOTION_ROWS, MotionRows
-from codec.rate.squares import SIZES, unrest
+from codec.rate.motion import MOTION_ROWS
+from codec.rate.squares import SIZES
 
-Fields = NDArray[np.int64]  # [rows, columns, 5] of blocks: (y, x) to the first reference and the second, the side
-Motion = NDArray[np.int64]  # [5] of a square, likewise
-
-VALUES = 5
 SMALLEST = len(SIZES) - 1  # level
 STEPS = (2, 1)  # quarter pixels, that motion of its own is moved by
 WORTH_TRYING = 6.0  # bits: where an error counts less, neither parts nor motion of its own can pay
 SWEEPS = 2
-_MOST = 1e30
 # Where a square of each level looks up what is suggested: in its quarters and its middle, then below and right of it
 _SPOTS = (
     ((1, 1), (1, 5), (5, 1), (5, 5), (4, 4), (8, 4), (4, 8)),
@@ -54,22 +49,6 @@ class Picture(NamedTuple):
     most: np.float32  # see `Worth`
 
 
-class Coding(NamedTuple):
-    """What motion takes, in bits; see `codec.rate.motion`."""
-
-    two: int
-    ratio: float
-    going: Fields  # motion that goes on
-    unrest: NDArray[np.int64]  # [levels, rows, columns]: classes of a square, at its first block
-    split: NDArray[np.float64]  # [levels, classes, 2]
-    own: NDArray[np.float64]  # [levels, 2]
-    rank: NDArray[np.float64]  # [own, levels, CANDIDATES]
-    alone: NDArray[np.float64]  # [levels, 2]
-    second: NDArray[np.float64]  # [2]
-    vectors: NDArray[np.float64]  # [first or second, axis, before, levels, magnitudes]
-    later: int  # which of what is suggested came out before: it is looked up beyond a square, too; -1 for none
-
-
 class Work(NamedTuple):
     """What is settled so far, and room to work in."""
 
@@ -79,6 +58,7 @@ class Work(NamedTuple):
     best: NDArray[np.int64]  # [levels, 5]
     trial: Motion
     scratch: NDArray[np.float32]  # [CELL, CELL]
+    later: int  # which of what is suggested came out before: it is looked up beyond a square, too; -1 for none
 
 
 def settle(
@@ -98,7 +78,7 @@ def settle(
     picture = Picture(
         references[0].phases, references[-1].phases, wanted, np.float32(worth.lagrangian), np.float32(worth.most)
     )
-    coding = _coding(MOTION_ROWS, two, ratio, carried, (size[0], size[1]))
+    coding = coding_of(MOTION_ROWS, two, ratio, carried, (size[0], size[1]))
     work = Work(
         np.zeros((*size, VALUES), np.int64),
         np.zeros(size, np.bool_),
@@ -106,44 +86,16 @@ def settle(
         np.zeros((len(SIZES), VALUES), np.int64),
         np.zeros(VALUES, np.int64),
         np.empty((CELL, CELL), np.float32),
+        -1,
     )
     fields, cost = np.stack(suggested), 0.0
     for sweep in range(SWEEPS):
         if sweep:
             fields = np.stack((*suggested, work.motion))
-            coding = coding._replace(later=len(suggested))
+            work = work._replace(later=len(suggested))
         cost = _sweep(picture, coding, work, fields)
     values = work.motion.transpose(2, 0, 1).astype(np.int16)
     return values[: 2 * two + 2].reshape(two + 1, 2, *size), values[4 : 4 + two], cost
-
-
-def _coding(table: MotionRows, two: int, ratio: float, carried: Integers | None, size: tuple[int, int]) -> Coding:
-    going = np.zeros((*size, VALUES), np.int64)
-    if carried is not None:
-        both = np.concatenate((carried, all_along(carried, ratio)))
-        going[..., : 2 * two + 2] = both[: 2 * two + 2].transpose(1, 2, 0)
-    classes = np.stack(
-        [
-            found.repeat(side, 0).repeat(side, 1)[: size[0], : size[1]]
-            for found, side in zip(unrest(carried, size), SIZES, strict=True)
-        ]
-    )
-    costs = bit_costs()
-    flags, ranks = costs[:, MAX_VALUE : MAX_VALUE + 2], costs[:, MAX_VALUE : MAX_VALUE + CANDIDATES]
-    magnitudes = costs[:, MAX_VALUE:]
-    return Coding(
-        two,
-        ratio,
-        going,
-        classes,
-        flags[table.split[two]],
-        flags[table.own[two]],
-        ranks[table.rank[two]],
-        flags[table.alone],
-        flags[table.second[0]],
-        magnitudes[table.vectors[two : 2 * two + 1]],
-        -1,
-    )
 
 
 @compiled
@@ -222,7 +174,7 @@ def _leaf(
     """Find the best motion of a square as a whole, into work.best. -> (what it costs, its error's part in that)."""
     side, best, trial = SIZES[level], work.best[level], work.trial
     count = _candidates(coding, work, y, x, side)
-    least, error = _MOST, _MOST
+    least, error = DEAREST, DEAREST
     for k in range(count):
         bits = coding.own[level, 0] + coding.rank[0, level, k]
         if bits < least:
@@ -235,7 +187,7 @@ def _leaf(
     for n in range(len(suggested)):
         for k in range(_PLACES[level], _PLACES[level + 1]):
             v, u = y + int(_DOWN[k]), x + int(_ACROSS[k])
-            if (v < y + side and u < x + side) or n == coding.later:
+            if (v < y + side and u < x + side) or n == work.later:
                 _copy(suggested[n, min(v, suggested.shape[1] - 1), min(u, suggested.shape[2] - 1)], trial)
                 least, error = _try(picture, coding, work, y, x, level, count, least, error)
     for step in STEPS:
@@ -264,7 +216,7 @@ def _try(
     for k in range(4):
         if abs(trial[k]) > LARGEST_MOTION:
             return least, error
-    bits = coding.own[level, 1] + _own_bits(coding, trial, work.candidates, count, level)
+    bits = coding.own[level, 1] + own_bits(coding, trial, work.candidates, count, level)
     if bits < least:
         found = _error(picture, coding, work, y, x, SIZES[level], trial, least - bits)
         if bits + found < least:
@@ -284,32 +236,21 @@ def _shift(motion: Motion, down: int, across: int, which: int, two: int, ratio: 
         motion[second] += down
         motion[second + 1] += across
         for axis in range(2):
-            motion[first + axis] = _along(motion[second + axis], 1 / ratio)
+            motion[first + axis] = along(motion[second + axis], 1 / ratio)
     else:
         for axis in range(2):
             before = motion[first + axis]
             motion[first + axis] += across if axis else down
             if two and motion[4] > 0:
-                motion[second + axis] = _along(motion[first + axis], ratio)
+                motion[second + axis] = along(motion[first + axis], ratio)
             elif two and which == 2:
-                motion[second + axis] += _along(motion[first + axis], ratio) - _along(before, ratio)
+                motion[second + axis] += along(motion[first + axis], ratio) - along(before, ratio)
 
 
 @compiled
 def _copy(source: Motion, target: Motion) -> None:
     for k in range(VALUES):
         target[k] = source[k]
-
-
-@compiled
-def _along(first: int, ratio: float) -> int:
-    """`codec.rate.carried.along`."""
-    return _clip(int(np.floor(first * ratio + 0.5)))
-
-
-@compiled
-def _clip(value: int) -> int:
-    return min(max(value, -LARGEST_MOTION), LARGEST_MOTION)
 
 
 @compiled
@@ -339,32 +280,6 @@ def _candidates(coding: Coding, work: Work, y: int, x: int, side: int) -> int:
         if count == CANDIDATES:
             break
     return count
-
-
-@compiled
-def _own_bits(coding: Coding, motion: Motion, candidates: NDArray[np.int64], count: int, level: int) -> float:
-    """What motion of its own takes of a square, by the best of its candidates."""
-    side, told = motion[4], 0.0
-    if coding.two:
-        told += coding.alone[level, int(side != 0)]
-        if side:
-            told += coding.second[int(side < 0)]
-    least = _MOST
-    for k in range(count):
-        bits, before = coding.rank[1, level, k], 0
-        for part in range(2 if coding.two and side == 0 else 1):
-            for axis in range(2):
-                at = 2 if side < 0 or part else 0
-                size = motion[at + axis] - candidates[k, at + axis]
-                if part:
-                    expected = _along(motion[axis], coding.ratio) + candidates[k, 2 + axis]
-                    size = motion[2 + axis] - _clip(expected - _along(candidates[k, axis], coding.ratio))
-                size = abs(size)
-                seen = 0 if before < BEFORE[0] else 1 if before < BEFORE[1] else 2
-                bits += coding.vectors[part, axis, seen, level, min(size, MAX_VALUE)] + FURTHER * (size // MAX_VALUE)
-                before += size
-        least = min(least, bits)
-    return told + least
 
 
 @compiled

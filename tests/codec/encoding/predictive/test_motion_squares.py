@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from codec.encoding.predictive.block_match import Blocks, Shown, Worth
 from codec.encoding.predictive.compiled import compiled
-from codec.encoding.predictive.motion_squares import Fields, settle
+from codec.encoding.predictive.motion_bits import Fields
+from codec.encoding.predictive.motion_squares import settle
 from codec.network.predictive.motion import motion_size
 from codec.network.predictive.symbols import Integers
 from codec.rate.carried import all_along
