@@ -22,7 +22,7 @@ from codec.errors import BaseError
 from codec.network.predictive.motion import CELL
 from codec.network.predictive.quality import QUALITIES
 
-LOWEST = 20.0  # quality index of key frames
+LOWEST = 20.0  # quality index asked for
 AROUND = 8.0  # quality indices from the one that motion was searched at
 MOST_ANCHORS = 4  # of a walk
 FLIPPED, TURNED = 0.5, 0.3  # shares of the walks
@@ -49,7 +49,7 @@ class Crop:
     start: int  # the number of its key frame
     row: int  # of the motion grid, the first
     column: int
-    top: float  # quality of its key frame
+    top: float  # quality asked for
 
 
 class Walks:
@@ -178,7 +178,5 @@ def walk(anchor: int, anchors: int, rng: np.random.Generator) -> list[Planned]:
 
 
 def quality_of(top: Tensor, planned: Planned) -> Tensor:
-    """`GopSettings.quality` of real numbers: [B] of key frames -> [B] of a frame."""
-    if not planned.level:
-        return top
-    return (top - DROPS[planned.level - 1] * ((QUALITIES - 1 - top) / TOP).clamp_max(1)).clamp_min(0)
+    """`GopSettings.wanted`: qualities asked for [B] -> those of a frame [B]."""
+    return (top - DROPS[planned.level] * ((QUALITIES - 1 - top) / TOP).clamp_max(1)).clamp_min(0)

@@ -42,7 +42,7 @@ TIMED_FRAMES = 9  # before it is told how long the rest will take
 TRIAL = 97  # frames on which structures are compared: with fewer, the key frame would still tell for near anchors
 LIKELY_STRUCTURES = 3  # that are tried of several distances of anchors
 GIVEN_UP = 0.06  # of log bytes behind the best, half way, at which a structure is given up
-LOG_BYTES_PER_DB = 0.19  # at which sizes at different PSNR are compared; measured around 30 dB
+LOG_BYTES_PER_DB = 0.25  # at which sizes at different PSNR are compared: 0.18 to 0.33 on eight clips (docs/log.md)
 
 
 def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None, warn: Warn) -> PredictiveSpec:

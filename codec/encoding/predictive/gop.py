@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bitstream import MAX_DEPTH, QUALITIES
 
-# Quality indices below the key frame, for anchors and the levels between them: a bit in a frame that others are made
-# from improves all of those (measured: docs/log.md).
-DROPS = (9, 15, 20, 24, 27, 29, 30)
+# Quality indices below the one asked for, of key frames, anchors and the levels between them: a bit in a frame that
+# others are made from improves all of those (measured on whole clips: docs/log.md).
+DROPS = (3, 9, 15, 20, 24, 27, 29, 30)
 TOP = 9.0  # indices below the highest quality within which these shrink to nothing: there every frame is to be exact
 REPEATED = 0.5  # mean squared difference of luma below which a frame repeats another
 CUT_CHANGE = 12.0  # mean absolute difference that a cut has at least, of 0..255, on pictures of 32 pixels' height
@@ -37,7 +37,7 @@ class GopSettings:
 
     def wanted(self, quality: float, planned: Planned) -> float:
         """Quality of a frame, in a segment of one, as a real number: what its errors weigh against bits."""
-        drop = self.drop * DROPS[planned.level - 1] * min(1.0, (QUALITIES - 1 - quality) / TOP) if planned.level else 0
+        drop = self.drop * DROPS[planned.level] * min(1.0, (QUALITIES - 1 - quality) / TOP)
         return max(quality - drop, 0.0)
 
     def quality(self, quality: float, planned: Planned) -> int:
