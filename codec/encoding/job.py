@@ -2,7 +2,7 @@
 
 job.json                 which source and settings it belongs to
 lock                     locked by the encode that runs, and since when it does
-training_K.safetensors   segment K in training
+training_K.safetensors   segment K at work: its training, or the frames encoded so far
 segment_K.nervseg        segment K, coded; its check and what its training took in segment_K.json
 
 Only a directory that holds nothing but these is ever written to or removed.

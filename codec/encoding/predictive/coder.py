@@ -28,11 +28,13 @@ from codec.encoding.predictive.features import CodedFeatures, FeatureCoder
 from codec.encoding.predictive.flow import Flows, luma, one_thread
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, Planned, needed, order, scene_cuts
+from codec.encoding.predictive.kept import Kept, Key
 from codec.encoding.predictive.motion_search import SearchSettings
 from codec.encoding.predictive.tries import Try, details
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.settings import QUALITY, PredictiveSettings, Settings
 from codec.specs import Geometry, PredictiveSpec
+from codec.training.interrupts import deferred_interrupts
 from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher
 
 Result = TypeVar("Result")
@@ -59,9 +61,10 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
     path = Path(model.base) if model.base else default()
     network = load_network(path)
     watcher.begin(sum(p.numel() for p in network.parameters()))
-    run = _Run(task, FrameEncoder(network, load_analysis(path), SearchSettings(turns=model.motion_turns)), watcher)
+    encoder = FrameEncoder(network, load_analysis(path), SearchSettings(turns=model.motion_turns))
     target = task.settings.rate
-    with one_thread():
+    with one_thread(), deferred_interrupts() as interrupted:
+        run = _Run(task, encoder, watcher, interrupted)
         best = search_quality(run.best, target.quality or QUALITY, task.target_bytes, target.psnr, warn)
     return Coded(
         FrameSegment.of(best.payload(task.start), "the coded segment"),
@@ -77,8 +80,11 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
 class _Run:
     """Encodes a segment again and again, keeping what does not depend on the quality."""
 
-    def __init__(self, task: SegmentTask, encoder: FrameEncoder, watcher: Watcher) -> None:
-        self.task, self.encoder, self.watcher = task, encoder, watcher
+    def __init__(
+        self, task: SegmentTask, encoder: FrameEncoder, watcher: Watcher, interrupted: Callable[[], bool]
+    ) -> None:
+        self.task, self.encoder, self.watcher, self.interrupted = task, encoder, watcher, interrupted
+        self.kept = Kept(task.state)
         planes = [luma(frame) for frame in task.frames]
         self.planes, self.flows, self.cuts = planes, Flows(planes), scene_cuts(planes)
         self.features = None if task.features is None else FeatureCoder(task.features)
@@ -154,10 +160,11 @@ class _Run:
         kept: dict[int, Reference] = {}  # the frames that others will refer to
 
         def encode(item: Planned, references: dict[int, Reference]) -> tuple[Encoded, Reference]:
+            frame = self.task.frames[item.number]
+            if known := self.kept.get(Key(quality, structure, item.number)):
+                return known, self.encoder.decode(known.coded, references, *frame.shape[:2])
             index, wanted = structure.quality(quality, item), structure.wanted(quality, item)
-            return self.encoder.encode(
-                item.number, self.task.frames[item.number], references, index, self.flows, wanted
-            )
+            return self.encoder.encode(item.number, frame, references, index, self.flows, wanted)
 
         half = set(range(count // 2 + 1))  # whichever frames are done when these are, a try is judged by these
         for item, (encoded, decoded) in _as_they_can(items, encode, kept):
@@ -168,7 +175,12 @@ class _Run:
             for number in item.references:
                 if not uses[number]:
                     kept.pop(number, None)
-            self.encoded += 1
+            key = Key(quality, structure, item.number)
+            if self.kept.get(key):
+                self.planned -= 1
+            else:
+                self.encoded += 1
+            self.kept.add(key, encoded, self.interrupted())
             if best and half <= done.keys():
                 if self._behind(Try(quality, structure, [done[n] for n in half], {}), best):
                     self.planned -= count - len(done)
@@ -209,7 +221,7 @@ class _Run:
         )
 
     def _status(self, done: Try) -> Status:
-        part = self.encoded / self.planned
+        part = self.encoded / max(1, self.planned)
         timed = self.encoded >= min(TIMED_FRAMES, len(self.task.frames))
         seconds = (time.perf_counter() - self.started) / part if timed else None
         size = self._expected(done)

@@ -16,7 +16,16 @@ from codec.encoding.predictive.analysis import Analysis
 from codec.encoding.predictive.block_match import Shown
 from codec.encoding.predictive.flow import Flows, luma
 from codec.encoding.predictive.motion_search import Found, SearchSettings, search
-from codec.network.predictive.frames import corrected, empty_symbols, kept_bare, moving_of, pad, pictures_of, predict
+from codec.network.predictive.frames import (
+    corrected,
+    empty_symbols,
+    kept_bare,
+    moving_of,
+    pad,
+    pictures_of,
+    predict,
+    reconstruct,
+)
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
@@ -85,17 +94,13 @@ class FrameEncoder:
         weight = lagrangian(quality if wanted_quality is None else wanted_quality)
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
-        ways = [r - number for r in references]
-        ratio = ways[-1] / ways[0] if ways else None
         empty = empty_symbols(net, height, width, len(references))
-        carried = None
-        found, shown = Found(empty.motion, empty.sides), None
+        ratio, carried, shown = _known(number, references)
+        found = Found(empty.motion, empty.sides)
         if ratio is not None:
             starts = [[flows.between(number, r)] for r in references]
-            carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
             planes = [r.searched for r in references.values()]
             found = search(luma(frame), planes, starts, ratio, weight, carried, self.settings)
-            shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
         q = torch.tensor([float(quality)])
         wanted = to_detail(to_layers(pad(_planes(frame)[None].float())))
         moved = replace(empty, motion=found.motion, sides=found.sides)
@@ -128,6 +133,17 @@ class FrameEncoder:
             tries.append(made(written(replace(moved, made=moved.made | BARE)), prediction))
         return min(tries, key=lambda t: t[0])[1:]
 
+    @torch.inference_mode()
+    def decode(self, coded: CodedFrame, references: dict[int, Reference], height: int, width: int) -> Reference:
+        """What `encode` returned beside a frame."""
+        ratio, carried, shown = _known(coded.number, references)
+        empty, where = empty_symbols(self.network, height, width, len(references)), f"frame {coded.number}"
+        symbols = self.coder.read(coded.record, coded.flags, empty, coded.quality, ratio, where, carried)
+        prediction = predict(self.network, shown, [symbols], height, width)
+        quality = torch.tensor([float(coded.quality)])
+        frames = reconstruct(self.network, [symbols], prediction, quality, bool(references), height, width)
+        return Reference(frames[0].contiguous().numpy(), Moved(coded.references, symbols.motion), symbols.sides)
+
     def _quantized(
         self, left: Tensor, features: Tensor, quality: Tensor, weight: float, moved: Tensor | None
     ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
@@ -144,6 +160,20 @@ class FrameEncoder:
         hyper = hyper.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         residuals, _, _ = net.quantize(latents, hyper, moved, features, quality, weight * steps.square() / 3)
         return hyper[0].numpy().astype(np.int16), residuals[0].numpy().astype(np.int16)
+
+
+def _known(
+    number: int, references: dict[int, Reference]
+) -> tuple[float | None, NDArray[np.int16] | None, Tensor | None]:
+    """What an encoder and a decoder know of a frame by its references, None for a key frame.
+
+    -> ratio and carried motion, see `code_motion`; what the references show, uint8 [1, R, 3, H, W].
+    """
+    if not references:
+        return None, None, None
+    first, *_, last = (r - number for r in (*references, *references))
+    carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
+    return last / first, carried, torch.stack([_planes(r.shown) for r in references.values()])[None]
 
 
 def _planes(frame: NDArray[np.uint8]) -> Tensor:
