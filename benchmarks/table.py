@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import rows
@@ -54,14 +55,14 @@ def _table(by_clip: dict[str, dict[str, Curve]]) -> str:
         "encode, s/frame",
         "decode, frames/s",
     ]
-    lines = [_line(head), _line(["---", *["--:"] * (len(head) - 1)])]
+    lines = [line(head), line(["---", *["--:"] * (len(head) - 1)])]
     for codec in order([row.codec for row in good]):
         cells = [_rate(codec, reference, against[reference].get(codec)) for reference in references]
         speeds = (
             median_of(by_clip, codec, lambda row: row.encode_seconds_per_frame),
             median_of(by_clip, codec, lambda row: row.decode_fps),
         )
-        lines.append(_line([label(codec) + training_note(by_clip, codec), *cells, *map(figures, speeds)]))
+        lines.append(line([label(codec) + training_note(by_clip, codec), *cells, *map(figures, speeds)]))
     text = (
         f"BD-rate: bits for the same RGB PSNR, mean over clips; negative means fewer. In brackets the number of clips "
         f"where it exists, of those measured; {DASH}: none, the curves share no PSNR. "
@@ -71,7 +72,7 @@ def _table(by_clip: dict[str, dict[str, Curve]]) -> str:
         f"{budgets(by_clip)} Measured on {'; '.join(sorted({row.machine for row in good}))}."
     )
     lost = losses(by_clip)
-    said = ["", "Where we lose:", "", *(f"- {line}" for line in lost)] if lost else []
+    said = ["", "Where we lose:", "", *(f"- {loss}" for loss in lost)] if lost else []
     return "\n".join([*lines, "", text, *said])
 
 
@@ -88,7 +89,8 @@ def write(folder: Path, readme: Path) -> None:
     readme.write_text(f"{head}{BEGIN}\n{render(folder)}\n{END}{tail}", encoding="utf-8")
 
 
-def _line(cells: list[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 

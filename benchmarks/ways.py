@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe
+from benchmarks.table import line
 from codec import NervReader, video
 from codec.network.predictive.symbols import Symbols
 from codec.quality import psnr
@@ -102,17 +103,11 @@ def _symbols() -> Iterator[dict[str, bytes]]:
 
 def lines(chosen: Sequence[Way], found: Sequence[Found], source: NDArray[np.uint8]) -> Iterator[str]:
     """A table in Markdown. source: the frames that were encoded."""
-    yield _line(["way", "frames/s", "symbols", "PSNR, dB", f"of the last {LAST} frames"])
-    yield _line(["---", *["--:"] * 4])
+    yield line(["way", "frames/s", "symbols", "PSNR, dB", f"of the last {LAST} frames"])
+    yield line(["---", *["--:"] * 4])
     for way, of in zip(chosen, found, strict=True):
         each = psnr(of.frames, source)
-        yield _line(
-            [str(way), f"{of.fps:.1f}", f"{of.symbols:08x}", f"{each.mean():.4f}", f"{each[-LAST:].mean():.4f}"]
-        )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        yield line([str(way), f"{of.fps:.1f}", f"{of.symbols:08x}", f"{each.mean():.4f}", f"{each[-LAST:].mean():.4f}"])
 
 
 @click.command()
@@ -122,8 +117,8 @@ def main(path: Path, source: Path) -> None:
     """Decode PATH in every way there is here, and hold it against SOURCE; exits with 1 where symbols differ."""
     chosen = ways()
     found = [decode(path, way) for way in chosen]
-    for line in lines(chosen, found, np.stack([*islice(video.frames(source), len(found[0].frames))])):
-        click.echo(line)
+    for row in lines(chosen, found, np.stack([*islice(video.frames(source), len(found[0].frames))])):
+        click.echo(row)
     click.echo(f"\n{describe()}")
     if len({of.symbols for of in found}) > 1:
         raise SystemExit("the symbols differ")
