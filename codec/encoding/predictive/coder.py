@@ -30,6 +30,7 @@ from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, Planned, needed, order, scene_cuts
 from codec.encoding.predictive.kept import Kept, Key
 from codec.encoding.predictive.motion_search import SearchSettings
+from codec.encoding.predictive.temporal_filter import FilterSettings, TemporalFilter
 from codec.encoding.predictive.tries import Try, details
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.settings import QUALITY, PredictiveSettings, Settings
@@ -87,6 +88,8 @@ class _Run:
         self.kept = Kept(task.state)
         planes = [luma(frame) for frame in task.frames]
         self.planes, self.flows, self.cuts = planes, Flows(planes), scene_cuts(planes)
+        filters = FilterSettings(() if task.settings.model.temporal_filter == "off" else FilterSettings.levels)
+        self.towards = TemporalFilter(task.frames, planes, self.cuts, filters)
         self.features = None if task.features is None else FeatureCoder(task.features)
         self.choices_of(task.settings.model)
         self.started = time.perf_counter()
@@ -164,7 +167,8 @@ class _Run:
             if known := self.kept.get(Key(quality, structure, item.number)):
                 return known, self.encoder.decode(known.coded, references, *frame.shape[:2])
             index, wanted = structure.quality(quality, item), structure.wanted(quality, item)
-            return self.encoder.encode(item.number, frame, references, index, self.flows, wanted)
+            towards = self.towards(item, wanted)
+            return self.encoder.encode(item.number, frame, references, index, self.flows, wanted, towards)
 
         half = set(range(count // 2 + 1))  # whichever frames are done when these are, a try is judged by these
         for item, (encoded, decoded) in _as_they_can(items, encode, kept):

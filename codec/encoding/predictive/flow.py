@@ -69,16 +69,16 @@ class Flows:
 
     def _neighbour(self, frame: int, way: int) -> NDArray[np.float32]:
         if (frame, way) not in self._found:
-            dense = _dis(self._planes[frame], self._planes[frame + way])
-            rows, columns = (math.ceil(n / self.STEP) for n in dense.shape[:2])
-            small = cv2.resize(dense, (columns, rows), interpolation=cv2.INTER_AREA)
+            found = dense(self._planes[frame], self._planes[frame + way])
+            rows, columns = (math.ceil(n / self.STEP) for n in found.shape[:2])
+            small = cv2.resize(found, (columns, rows), interpolation=cv2.INTER_AREA)
             self._found[frame, way] = small.astype(np.float32, copy=False)
         return self._found[frame, way]
 
 
-def _dis(target: Plane, reference: Plane) -> NDArray[np.float32]:
-    """Dense flow [H, W, 2], (x, y) in pixels."""
-    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+def dense(target: Plane, reference: Plane, preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST) -> NDArray[np.float32]:
+    """Flow at every pixel, however far frames lie apart: [H, W, 2], (x, y) in pixels. preset: of OpenCV's DIS."""
+    method = cv2.DISOpticalFlow.create(preset)
     if min(target.shape) < 16:
         return np.zeros((*target.shape, 2), np.float32)
     found = method.calc(target.astype(np.uint8), reference.astype(np.uint8), np.zeros((*target.shape, 2), np.float32))
@@ -96,7 +96,7 @@ def _to_cells(flow: NDArray[np.float32], size: tuple[int, int], step: int = 1) -
 
 def straight(target: Plane, reference: Plane) -> Field:
     """Flow from one frame to another, as far as they may lie apart."""
-    return _to_cells(_dis(target, reference), target.shape)
+    return _to_cells(dense(target, reference), target.shape)
 
 
 def translations(target: Plane, reference: Plane) -> list[tuple[float, float]]:

@@ -85,12 +85,14 @@ class FrameEncoder:
         quality: int,
         flows: Flows,
         wanted_quality: float | None = None,
+        towards: NDArray[np.uint8] | None = None,
     ) -> tuple[Encoded, Reference]:
         """A frame, RGB [H, W, 3].
 
         references: by number, none for a key frame. wanted_quality: what its errors weigh against bits, where that lies
-        between two indices.
+        between two indices. towards: what it is to look like, where that is not as it does.
         """
+        towards = frame if towards is None else towards
         weight = lagrangian(quality if wanted_quality is None else wanted_quality)
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
@@ -100,9 +102,9 @@ class FrameEncoder:
         if ratio is not None:
             starts = [[flows.between(number, r)] for r in references]
             planes = [r.searched for r in references.values()]
-            found = search(luma(frame), planes, starts, ratio, weight, carried, self.settings)
+            found = search(luma(towards), planes, starts, ratio, weight, carried, self.settings)
         q = torch.tensor([float(quality)])
-        wanted = to_detail(to_layers(pad(_planes(frame)[None].float())))
+        wanted = to_detail(to_layers(pad(_planes(towards)[None].float())))
         moved = replace(empty, motion=found.motion, sides=found.sides)
         prediction, features = predict(net, shown, [moved], height, width)
         if predicted:
@@ -121,7 +123,7 @@ class FrameEncoder:
             coded = CodedFrame(number, tuple(references), quality, written.flags, written.record)
             encoded = Encoded(coded, written.bits, _mse(decoded, frame))
             reference = Reference(decoded, Moved(coded.references, written.kept.motion), written.kept.sides)
-            cost = 8 * len(coded.record) + weight * encoded.error * height * width
+            cost = 8 * len(coded.record) + weight * _mse(decoded, towards) * height * width
             return cost, encoded, reference
 
         whole = written(replace(moved, hyper=hyper, residuals=residuals))

@@ -1,0 +1,108 @@
+"""What frames are coded towards that others are made from: themselves, averaged along the motion with frames around.
+
+Noise, and whatever else one frame alone shows, takes bits there and is of no use to the frames made from it: they would
+have to take it out again. (Enhorn, Sjoberg and Wennersten, "A temporal pre-filter for video coding based on bilateral
+filtering", ICIP 2020: there, too, by encoders alone.) What is drawn has no noise, and edges that an average ruins:
+screen content is left as it is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.encoding.predictive.flow import Plane, dense
+from codec.encoding.predictive.gop import Planned
+from codec.network.predictive.quality import lagrangian
+
+Frame = NDArray[np.uint8]  # RGB [H, W, 3]
+
+CACHED = 64  # filtered frames: key frames and anchors of one structure are often those of another
+DRAWN = 16, 8, 30.0  # a block's side, most levels of its luma and least variance, where it is drawn and not filmed
+SCREEN = 0.02  # share of such blocks in screen content; films have at most 0.012 (docs/log.md)
+LOOKED_AT = 8  # frames, for that
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """How much of the frames around a frame takes; measured on whole clips: docs/log.md."""
+
+    # by level of the frame: how many frames on either side, and what each counts, 1 for the frame itself
+    levels: tuple[tuple[int, float], ...] = ((8, 1.0), (8, 1.0), (4, 0.6), (2, 0.3))
+    spread: float = 4.0  # variance of differences at which pixels still count, in squared errors worth a bit
+    trust: float = 0.1  # of that: of the difference that three quarters of a frame keep to, at which it counts at all
+    window: int = 5  # pixels, the side of the squares in which differences are averaged
+
+
+class TemporalFilter:
+    """Filters the frames of a segment."""
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        planes: Sequence[Plane],
+        cuts: Sequence[int],
+        settings: FilterSettings = FilterSettings(),
+    ) -> None:
+        """planes: luma of the frames; cuts: first frames of scenes, across which nothing is averaged."""
+        self._frames, self._planes, self._settings = frames, planes, settings
+        self._scenes = sorted({0, *cuts, len(frames)})
+        self._drawn = is_screen_content(planes)
+        self._averaged = lru_cache(CACHED)(self._average)
+
+    def __call__(self, planned: Planned, quality: float) -> Frame:
+        """What a frame is coded towards at a quality, which is the frame itself at levels that are not filtered."""
+        levels = self._settings.levels
+        if planned.level >= len(levels) or self._drawn:
+            return self._frames[planned.number]
+        return self._averaged(planned.number, *levels[planned.level], self._settings.spread / lagrangian(quality))
+
+    def _average(self, number: int, reach: int, share: float, variance: float) -> Frame:
+        scene = bisect_right(self._scenes, number)
+        first, stop = self._scenes[scene - 1 : scene + 1]
+        frame = self._frames[number].astype(np.float32)
+        total, weights = frame.copy(), np.ones(frame.shape[:2], np.float32)
+        for other in range(max(number - reach, first), min(number + reach + 1, stop)):
+            if other != number:
+                moved = self._moved(number, other)
+                difference = self._difference(frame, moved)
+                trust = np.exp(np.percentile(difference, 75) / (-2 * self._settings.trust * variance))
+                weight = float(share * trust) * np.exp(difference / (-2 * variance))
+                total += weight[..., None] * moved
+                weights += weight
+        return np.rint(total / weights[..., None]).clip(0, 255).astype(np.uint8)
+
+    def _moved(self, number: int, other: int) -> NDArray[np.float32]:
+        """What another frame shows where the motion of this one leads."""
+        x, y = cv2.split(dense(self._planes[number], self._planes[other], cv2.DISOPTICAL_FLOW_PRESET_MEDIUM))
+        rows, columns = np.indices(x.shape, np.float32)
+        pixels = self._frames[other].astype(np.float32)
+        moved = cv2.remap(pixels, columns + x, rows + y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(moved, np.float32)
+
+    def _difference(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean squared differences around each pixel: [H, W, 3] -> [H, W]."""
+        window = (self._settings.window, self._settings.window)
+        return np.asarray(cv2.blur(np.square(a - b).mean(-1), window), np.float32)
+
+
+def is_screen_content(planes: Sequence[Plane]) -> bool:
+    """Whether a clip is drawn rather than filmed: by blocks that have few levels and yet edges.
+
+    planes: luma of its frames. (libaom's encoder counts colours likewise.)
+    """
+    side, levels, variance = DRAWN
+    shares = []
+    for plane in planes[:: max(1, len(planes) // LOOKED_AT)]:
+        rows, columns = (n // side for n in plane.shape)
+        blocks = plane[: rows * side, : columns * side].reshape(rows, side, columns, side)
+        pixels = np.sort(blocks.swapaxes(1, 2).reshape(-1, side * side), axis=1)
+        few = (np.diff(pixels, axis=1) > 0).sum(1) < levels
+        shares.append(float((few & (pixels.var(1) > variance)).mean()) if len(pixels) else 0.0)
+    return float(np.mean(shares)) > SCREEN
