@@ -35,7 +35,8 @@ class FilterSettings:
 
     # by level of the frame: how many frames on either side, and what each counts, 1 for the frame itself
     levels: tuple[tuple[int, float], ...] = ((8, 1.0), (8, 1.0), (4, 0.6), (2, 0.3))
-    spread: float = 4.0  # variance of differences at which pixels still count, in squared errors worth a bit
+    spread: float = 0.9  # variance of differences at which pixels still count, at lambda 1
+    fall: float = 1.3  # by which power of lambda it falls: 520 at quality 36, 31 at 50
     trust: float = 0.1  # of that: of the difference that three quarters of a frame keep to, at which it counts at all
     window: int = 5  # pixels, the side of the squares in which differences are averaged
 
@@ -45,12 +46,12 @@ class TemporalFilter:
 
     def __init__(
         self,
-        frames: Sequence[Frame],
+        frames: NDArray[np.uint8],
         planes: Sequence[Plane],
         cuts: Sequence[int],
         settings: FilterSettings = FilterSettings(),
     ) -> None:
-        """planes: luma of the frames; cuts: first frames of scenes, across which nothing is averaged."""
+        """frames: RGB [T, H, W, 3]; planes: their luma; cuts: first frames of scenes, across which nothing is averaged."""
         self._frames, self._planes, self._settings = frames, planes, settings
         self._scenes = sorted({0, *cuts, len(frames)})
         self._drawn = is_screen_content(planes)
@@ -61,7 +62,8 @@ class TemporalFilter:
         levels = self._settings.levels
         if planned.level >= len(levels) or self._drawn:
             return self._frames[planned.number]
-        return self._averaged(planned.number, *levels[planned.level], self._settings.spread / lagrangian(quality))
+        variance = self._settings.spread * lagrangian(quality) ** -self._settings.fall
+        return self._averaged(planned.number, *levels[planned.level], variance)
 
     def _average(self, number: int, reach: int, share: float, variance: float) -> Frame:
         scene = bisect_right(self._scenes, number)
