@@ -36,7 +36,8 @@ class FilterSettings:
     # by level of the frame: how many frames on either side, and what each counts, 1 for the frame itself
     levels: tuple[tuple[int, float], ...] = ((8, 1.0), (8, 1.0), (4, 0.6), (2, 0.3))
     spread: float = 0.9  # variance of differences at which pixels still count, at lambda 1
-    fall: float = 1.3  # by which power of lambda it falls: 520 at quality 36, 31 at 50
+    fall: float = 1.3  # by which power of lambda it falls: 505 at quality 36, 31 at 50
+    most: float = 4000.0  # of it: what differs by more is something else, however little a frame is worth
     trust: float = 0.1  # of that: of the difference that three quarters of a frame keep to, at which it counts at all
     window: int = 5  # pixels, the side of the squares in which differences are averaged
 
@@ -51,7 +52,7 @@ class TemporalFilter:
         cuts: Sequence[int],
         settings: FilterSettings = FilterSettings(),
     ) -> None:
-        """frames: RGB [T, H, W, 3]; planes: their luma; cuts: first frames of scenes, across which nothing is averaged."""
+        """frames: RGB [T, H, W, 3]; planes: their luma; cuts: first frames of scenes, which are kept apart."""
         self._frames, self._planes, self._settings = frames, planes, settings
         self._scenes = sorted({0, *cuts, len(frames)})
         self._drawn = is_screen_content(planes)
@@ -62,7 +63,7 @@ class TemporalFilter:
         levels = self._settings.levels
         if planned.level >= len(levels) or self._drawn:
             return self._frames[planned.number]
-        variance = self._settings.spread * lagrangian(quality) ** -self._settings.fall
+        variance = min(self._settings.spread * lagrangian(quality) ** -self._settings.fall, self._settings.most)
         return self._averaged(planned.number, *levels[planned.level], variance)
 
     def _average(self, number: int, reach: int, share: float, variance: float) -> Frame:
