@@ -199,7 +199,9 @@ class PredictiveSettings:
     keyint: int = setting(250, Whole(1, 10**6), "Most frames from one key frame to the next.")
     motion_turns: int = setting(2, Whole(1, 100), "Times that motion to each of two references is refined.")
     temporal_filter: str = setting(
-        "on", Choice(("on", "off")), "Code frames that others are made from without the noise that they alone show."
+        "auto",
+        Choice(("on", "auto", "off")),
+        "Code frames that others are made from without what they alone show: on, off, or auto: if it saves bits.",
     )
     base: str | None = setting(None, Text(), "A base network's file; by default the one that ships.")
 

@@ -27,10 +27,10 @@ from codec.encoding.predictive.choices import least, search_quality
 from codec.encoding.predictive.features import CodedFeatures, FeatureCoder
 from codec.encoding.predictive.flow import Flows, luma, one_thread
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
-from codec.encoding.predictive.gop import GopSettings, Planned, needed, order, scene_cuts
+from codec.encoding.predictive.gop import GopSettings, Planned, lineages, needed, order, scene_cuts
 from codec.encoding.predictive.kept import Kept, Key
 from codec.encoding.predictive.motion_search import SearchSettings
-from codec.encoding.predictive.temporal_filter import FilterSettings, TemporalFilter
+from codec.encoding.predictive.temporal_filter import TemporalFilter
 from codec.encoding.predictive.tries import Try, details
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.settings import QUALITY, PredictiveSettings, Settings
@@ -42,6 +42,7 @@ Result = TypeVar("Result")
 
 LIKELY_TRIES = 4  # that a target takes
 TIMED_FRAMES = 9  # before it is told how long the rest will take
+FILTER_TRIAL = 33  # frames on which the temporal filter shows whether it helps
 TRIAL = 97  # frames on which structures are compared: with fewer, the key frame would still tell for near anchors
 LIKELY_STRUCTURES = 3  # that are tried of several distances of anchors
 GIVEN_UP = 0.06  # of log bytes behind the best, half way, at which a structure is given up
@@ -88,8 +89,7 @@ class _Run:
         self.kept = Kept(task.state)
         planes = [luma(frame) for frame in task.frames]
         self.planes, self.flows, self.cuts = planes, Flows(planes), scene_cuts(planes)
-        filters = FilterSettings(() if task.settings.model.temporal_filter == "off" else FilterSettings.levels)
-        self.towards = TemporalFilter(task.frames, planes, self.cuts, filters)
+        self.towards = TemporalFilter(task.frames, planes, self.cuts)
         self.features = None if task.features is None else FeatureCoder(task.features)
         self.choices_of(task.settings.model)
         self.started = time.perf_counter()
@@ -101,21 +101,24 @@ class _Run:
         """What is to be chosen from, once for all qualities."""
         self.drops = [percent / 100 for percent in sorted(model.level_drop)]
         usual = self.drops[len(self.drops) // 2]
-        self.structures = [GopSettings(anchor, model.keyint, usual) for anchor in sorted(model.anchor)]
+        self.filters = {"auto": [True, False], "on": [True], "off": [False]}[model.temporal_filter]
+        self.structures = [GopSettings(anchor, model.keyint, usual, self.filters[0]) for anchor in sorted(model.anchor)]
 
     def best(self, quality: float) -> Try:
         """The segment at a quality, in whichever structure takes the fewest bytes for its PSNR.
 
-        Structures are compared at the first quality asked for, on as many frames as show what each is worth: distances
-        of anchors, from the middle one to where they get no better, then likewise what levels differ by.
+        They are compared at the first quality asked for, on as many frames as show what each is worth: with the
+        temporal filter and without it, then distances of anchors, from the middle one to where they get no better, then
+        likewise what levels differ by.
         """
         frames, rate = len(self.task.frames), self.task.settings.rate
-        part = min(frames, TRIAL)
+        part, begun = min(frames, TRIAL), min(frames, FILTER_TRIAL)
         trials = min(len(self.structures), LIKELY_STRUCTURES) + len(self.drops) - 1
         self.tries += 1
         further = max(LIKELY_TRIES - self.tries, 0) if self.task.target_bytes or rate.psnr is not None else 0
         self.planned = self.encoded + (trials * part if trials > 1 else 0)
         self.planned += (frames if trials == 1 or part < frames else 0) + further * frames
+        self.planned += begun * len(self.filters) if len(self.filters) > 1 else 0
         done: dict[GopSettings, Try] = {}
 
         def cost(structure: GopSettings) -> float:
@@ -126,6 +129,12 @@ class _Run:
             found = done[structure]
             return self._cost(found) if len(found.frames) == part else math.inf
 
+        if len(self.filters) > 1:
+            middle = self.structures[len(self.structures) // 2]
+            tries = [self._encode(quality, replace(middle, filtered=filtered), begun) for filtered in self.filters]
+            done |= {found.structure: found for found in tries if begun == part}
+            self.filters = [min(tries, key=self._cost).structure.filtered]
+            self.structures = [replace(structure, filtered=self.filters[0]) for structure in self.structures]
         if len(self.structures) > 1:
             self.structures = [least(self.structures, cost)]
         if len(self.drops) > 1:
@@ -158,16 +167,17 @@ class _Run:
         """The first `count` frames of the segment, or half of them where these are far behind those of the best."""
         groups = self._order(structure, count)
         items = [replace(item, references=needed(item, self.planes)) for group in groups for item in group]
+        keys = {number: Key(quality, structure, lineage) for number, lineage in lineages(items).items()}
         uses = Counter(r for item in items for r in item.references)
         done: dict[int, Encoded] = {}
         kept: dict[int, Reference] = {}  # the frames that others will refer to
 
         def encode(item: Planned, references: dict[int, Reference]) -> tuple[Encoded, Reference]:
             frame = self.task.frames[item.number]
-            if known := self.kept.get(Key(quality, structure, item.number)):
+            if known := self.kept.get(keys[item.number]):
                 return known, self.encoder.decode(known.coded, references, *frame.shape[:2])
             index, wanted = structure.quality(quality, item), structure.wanted(quality, item)
-            towards = self.towards(item, wanted)
+            towards = self.towards(item, wanted) if structure.filtered else None
             return self.encoder.encode(item.number, frame, references, index, self.flows, wanted, towards)
 
         half = set(range(count // 2 + 1))  # whichever frames are done when these are, a try is judged by these
@@ -179,12 +189,11 @@ class _Run:
             for number in item.references:
                 if not uses[number]:
                     kept.pop(number, None)
-            key = Key(quality, structure, item.number)
-            if self.kept.get(key):
+            if self.kept.get(keys[item.number]):
                 self.planned -= 1
             else:
                 self.encoded += 1
-            self.kept.add(key, encoded, self.interrupted())
+            self.kept.add(keys[item.number], encoded, self.interrupted())
             if best and half <= done.keys():
                 if self._behind(Try(quality, structure, [done[n] for n in half], {}), best):
                     self.planned -= count - len(done)

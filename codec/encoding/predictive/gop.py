@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import pairwise
 
 import cv2
@@ -28,6 +29,7 @@ class GopSettings:
     anchor: int = 8  # frames between anchors, a power of two
     keyint: int = 250  # most frames from one key frame to the next
     drop: float = 1.0  # share of `DROPS` that levels differ by
+    filtered: bool = True  # whether frames that others are made from are: see `temporal_filter`
 
     @property
     def reach(self) -> int:
@@ -65,6 +67,18 @@ def needed(planned: Planned, planes: Sequence[NDArray[np.float32]]) -> tuple[int
     change = [float(np.square(planes[r] - planes[planned.number]).mean()) for r in planned.references]
     nearest = int(np.argmin(change))
     return (planned.references[nearest],) if change[nearest] < REPEATED < max(change) else planned.references
+
+
+def lineages(planned: Iterable[Planned]) -> dict[int, str]:
+    """A name for each frame, by number, that tells how it is made and how all are that it is made from.
+
+    planned: in coding order. The first frames of a segment may be planned otherwise than those of all of it.
+    """
+    found: dict[int, str] = {}
+    for item in planned:
+        made = f"{item.number} {item.level} {[(r, found[r]) for r in item.references]}"
+        found[item.number] = blake2b(made.encode(), digest_size=8).hexdigest()
+    return found
 
 
 def order(frames: int, settings: GopSettings, cuts: Sequence[int] = ()) -> list[list[Planned]]:

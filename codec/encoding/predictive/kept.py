@@ -29,7 +29,7 @@ class Key:
 
     quality: float
     structure: GopSettings
-    number: int
+    lineage: str  # of `gop.lineages`
 
 
 class Kept:
@@ -74,6 +74,6 @@ def _read(tensors: dict[str, Tensor], meta: dict[str, Any]) -> dict[Key, Encoded
         record = records[place : place + coded["record"]]
         place += len(record)
         coded = CodedFrame(**coded | {"references": tuple(coded["references"]), "record": record})
-        key = Key(entry["quality"], GopSettings(**entry["structure"]), entry["number"])
+        key = Key(entry["quality"], GopSettings(**entry["structure"]), entry["lineage"])
         found[key] = Encoded(coded, entry["bits"], entry["error"])
     return found

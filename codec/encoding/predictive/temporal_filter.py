@@ -2,8 +2,9 @@
 
 Noise, and whatever else one frame alone shows, takes bits there and is of no use to the frames made from it: they would
 have to take it out again. (Enhorn, Sjoberg and Wennersten, "A temporal pre-filter for video coding based on bilateral
-filtering", ICIP 2020: there, too, by encoders alone.) What is drawn has no noise, and edges that an average ruins:
-screen content is left as it is.
+filtering", ICIP 2020: there, too, by encoders alone.)
+
+It is of harm where motion cannot be followed, and where things are drawn and not filmed; so it is tried (`coder`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,6 @@ from codec.network.predictive.quality import lagrangian
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
 
 CACHED = 64  # filtered frames: key frames and anchors of one structure are often those of another
-DRAWN = 16, 8, 30.0  # a block's side, most levels of its luma and least variance, where it is drawn and not filmed
-SCREEN = 0.02  # share of such blocks in screen content; films have at most 0.012 (docs/log.md)
-LOOKED_AT = 8  # frames, for that
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,12 @@ class TemporalFilter:
         """frames: RGB [T, H, W, 3]; planes: their luma; cuts: first frames of scenes, which are kept apart."""
         self._frames, self._planes, self._settings = frames, planes, settings
         self._scenes = sorted({0, *cuts, len(frames)})
-        self._drawn = is_screen_content(planes)
         self._averaged = lru_cache(CACHED)(self._average)
 
     def __call__(self, planned: Planned, quality: float) -> Frame:
         """What a frame is coded towards at a quality, which is the frame itself at levels that are not filtered."""
         levels = self._settings.levels
-        if planned.level >= len(levels) or self._drawn:
+        if planned.level >= len(levels):
             return self._frames[planned.number]
         variance = min(self._settings.spread * lagrangian(quality) ** -self._settings.fall, self._settings.most)
         return self._averaged(planned.number, *levels[planned.level], variance)
@@ -93,19 +90,3 @@ class TemporalFilter:
         """Mean squared differences around each pixel: [H, W, 3] -> [H, W]."""
         window = (self._settings.window, self._settings.window)
         return np.asarray(cv2.blur(np.square(a - b).mean(-1), window), np.float32)
-
-
-def is_screen_content(planes: Sequence[Plane]) -> bool:
-    """Whether a clip is drawn rather than filmed: by blocks that have few levels and yet edges.
-
-    planes: luma of its frames. (libaom's encoder counts colours likewise.)
-    """
-    side, levels, variance = DRAWN
-    shares = []
-    for plane in planes[:: max(1, len(planes) // LOOKED_AT)]:
-        rows, columns = (n // side for n in plane.shape)
-        blocks = plane[: rows * side, : columns * side].reshape(rows, side, columns, side)
-        pixels = np.sort(blocks.swapaxes(1, 2).reshape(-1, side * side), axis=1)
-        few = (np.diff(pixels, axis=1) > 0).sum(1) < levels
-        shares.append(float((few & (pixels.var(1) > variance)).mean()) if len(pixels) else 0.0)
-    return float(np.mean(shares)) > SCREEN

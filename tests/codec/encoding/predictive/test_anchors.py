@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from codec.encoding.predictive.choices import least
-from codec.encoding.predictive.coder import TRIAL, _Run
+from codec.encoding.predictive.coder import FILTER_TRIAL, TRIAL, _Run
 from codec.encoding.predictive.gop import GopSettings
 from codec.encoding.predictive.tries import Try
 from codec.settings import PRESETS
@@ -16,10 +16,10 @@ from codec.settings import PRESETS
 Asked = list[tuple[int, float, int]]  # distance of anchors, drop, frames
 
 
-def run_of(frames: int, anchors: tuple[int, ...], drops: tuple[int, ...] = (100,)) -> Any:
+def run_of(frames: int, anchors: tuple[int, ...], drops: tuple[int, ...] = (100,), temporal_filter: str = "on") -> Any:
     """What the choice looks at of a run, with stand-ins for its encodes: key frames of 1000 bytes."""
     run: Any = object.__new__(_Run)
-    settings = PRESETS["fast"].override(anchor=anchors, level_drop=drops, keyint=96)
+    settings = PRESETS["fast"].override(anchor=anchors, level_drop=drops, keyint=96, temporal_filter=temporal_filter)
     run.task = SimpleNamespace(frames=[None] * frames, settings=settings, target_bytes=None)
     run.encoded = run.planned = run.tries = 0
     run.cuts = ()
@@ -76,6 +76,32 @@ def test_a_long_segment_is_encoded_once_in_the_structure_that_its_beginning_chos
     assert run.best(40.0).structure == GopSettings(16, 96, 0.8)
     part = TRIAL
     assert asked == [(8, 1.0, part), (16, 1.0, part), (16, 0.8, part), (16, 0.8, 500)]
+
+
+@pytest.mark.parametrize(("filtered", "bare", "chosen"), [(20, 30, True), (30, 20, False)])
+def test_the_temporal_filter_is_tried_on_the_beginning(
+    filtered: int, bare: int, chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(96, (4, 8, 16), temporal_filter="auto")
+    asked: list[tuple[GopSettings, int]] = []
+
+    def encode(quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
+        asked.append((structure, count))
+        return tried(structure, count, filtered if structure.filtered else bare)
+
+    monkeypatch.setattr(run, "_encode", encode)
+    assert run.best(40.0).structure.filtered == chosen
+    assert asked[:2] == [(GopSettings(8, 96, filtered=f), FILTER_TRIAL) for f in (True, False)]
+    assert all(structure.filtered == chosen and count == 96 for structure, count in asked[2:])
+    run.best(41.0)
+    assert asked[-1] == (run.structures[0], 96), "what was found at the first quality stays"
+
+
+def test_what_a_short_segment_was_tried_with_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(20, (8,), temporal_filter="auto")
+    asked = encodes(run, monkeypatch, {})
+    run.best(40.0)
+    assert asked == [(8, 1.0, 20)] * 2
 
 
 def test_the_least_of_a_row_is_found_from_its_middle() -> None:

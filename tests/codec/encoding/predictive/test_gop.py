@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitstream import MAX_DEPTH
-from codec.encoding.predictive.gop import DROPS, GopSettings, Planned, order, scene_cuts
+from codec.encoding.predictive.gop import DROPS, GopSettings, Planned, lineages, order, scene_cuts
 from tests.samples import moving_frames
 
 structures = st.builds(GopSettings, st.sampled_from([1, 2, 4, 8, 16, 32, 64]), st.integers(1, 300))
@@ -70,3 +70,12 @@ def test_a_scene_begins_where_pictures_change() -> None:
 
 def test_one_frame_has_no_cut() -> None:
     assert scene_cuts([np.zeros((1, 1), np.float32)]) == ()
+
+
+def test_a_lineage_tells_how_a_frame_comes_to_be() -> None:
+    """The first 20 frames of 40 end with an anchor that the 40 do not have; what is made from it is made otherwise."""
+    part, whole = ([p for group in order(n, GopSettings(8)) for p in group] for n in (20, 40))
+    some, all_of = lineages(part), lineages(whole)
+    assert len(set(all_of.values())) == 40
+    same = {n for n, lineage in some.items() if all_of[n] == lineage}
+    assert same == set(range(17))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bitstream import CodedFrame
+from codec.encoding.predictive import coder
 from codec.encoding.predictive import kept as module
 from codec.encoding.predictive.coder import encode_frames, plan
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
@@ -76,6 +77,18 @@ def test_it_goes_on_from_where_it_was(after: int, task: SegmentTask, searched: C
     assert once <= searched.total() <= once + 2, "what ran when it was interrupted may run again"
 
 
+def test_what_was_tried_of_the_beginning_is_not_taken_for_what_all_of_it_needs(
+    task: SegmentTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The beginning ends with an anchor of its own, so what is made from that is made otherwise in the whole."""
+    settings = task.settings.override(temporal_filter="off")
+    whole = encode_frames(replace(task, settings=settings.override(anchor=(8,))), Unwatched(), print)
+    monkeypatch.setattr(coder, "TRIAL", 7)
+    monkeypatch.setattr(coder, "least", lambda row, cost: [cost(option) and option for option in row][-1])
+    tried = encode_frames(replace(task, settings=settings.override(anchor=(4, 8))), Unwatched(), print)
+    assert tried.segment.payload() == whole.segment.payload()
+
+
 def test_without_a_state_an_interrupt_is_one(task: SegmentTask) -> None:
     with pytest.raises(KeyboardInterrupt):
         encode_frames(task, Interrupting(2), print)
@@ -84,18 +97,18 @@ def test_without_a_state_an_interrupt_is_one(task: SegmentTask) -> None:
 def test_a_checkpoint_is_written_when_it_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.0)
     kept = Kept(tmp_path / "state")
-    encoded = {Key(40.25, GopSettings(8), n): frame(n) for n in range(3)}
+    encoded = {Key(40.25, GopSettings(8), str(n)): frame(n) for n in range(3)}
     for key, value in encoded.items():
         kept.add(key, value, interrupted=False)
         again = Kept(tmp_path / "state")
         assert vars(again.get(key)) == vars(value)
-    assert Kept(tmp_path / "state").get(Key(40.25, GopSettings(16), 0)) is None
-    assert Kept(tmp_path / "state").get(Key(40.0, GopSettings(8), 0)) is None
+    assert Kept(tmp_path / "state").get(Key(40.25, GopSettings(16), "0")) is None
+    assert Kept(tmp_path / "state").get(Key(40.0, GopSettings(8), "0")) is None
 
 
 def test_a_damaged_state_is_said(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Kept(tmp_path / "state").add(Key(40.0, GopSettings(8), 0), frame(0), interrupted=True)
+        Kept(tmp_path / "state").add(Key(40.0, GopSettings(8), "0"), frame(0), interrupted=True)
     data = bytearray((tmp_path / "state").read_bytes())
     data[-3] ^= 1
     (tmp_path / "state").write_bytes(data)

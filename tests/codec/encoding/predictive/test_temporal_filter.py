@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
-from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from codec.encoding.predictive.flow import luma
 from codec.encoding.predictive.gop import Planned
-from codec.encoding.predictive.temporal_filter import FilterSettings, TemporalFilter, is_screen_content
+from codec.encoding.predictive.temporal_filter import TemporalFilter
 from tests.samples import moving_frames
 
-CLIPS = Path(__file__).resolve().parents[4].parent / "shared" / "clips"
 KEY, LEAF = Planned(8, (), 0), Planned(8, (7, 9), 6)
 LOW, HIGH = 36.0, 63.0  # qualities
 
@@ -70,33 +66,9 @@ def test_nothing_comes_from_another_scene(noisy: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(filtered(noisy, cuts=[5, 11]), filtered(noisy[5:11], Planned(3, (), 0)))
 
 
-def test_without_levels_there_is_no_filter(noisy: NDArray[np.uint8]) -> None:
-    planes = [luma(f) for f in noisy]
-    np.testing.assert_array_equal(TemporalFilter(noisy, planes, (), FilterSettings(()))(KEY, LOW), noisy[8])
-
-
 @pytest.mark.parametrize("size", [(1, 1), (7, 200), (200, 7), (17, 23)])
 def test_frames_of_any_size(size: tuple[int, int]) -> None:
     frames = moving_frames(3, *size)
     found = filtered(frames, Planned(0, (), 0))
     assert found.shape == frames[0].shape
     assert found.dtype == np.uint8
-
-
-def test_what_is_drawn_is_left_as_it_is(noisy: NDArray[np.uint8]) -> None:
-    drawn = noisy.copy()
-    drawn[:, 16:64, 32:80] = np.random.default_rng(7).choice([20, 230], (48, 48, 1))  # as text is: two levels, edges
-    assert is_screen_content([luma(f) for f in drawn])
-    assert not is_screen_content([luma(f) for f in noisy])
-    np.testing.assert_array_equal(filtered(drawn), drawn[8])
-
-
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the test clips are not here")
-def test_one_of_the_clips_is_drawn() -> None:
-    drawn = []
-    for path in sorted(CLIPS.glob("*.mkv")):
-        with av.open(str(path)) as container:
-            frames = islice(container.decode(video=0), 0, 80, 20)
-            planes = [luma(frame.to_ndarray(format="rgb24")) for frame in frames]
-        drawn += [path.stem] * is_screen_content(planes)
-    assert drawn == ["screen_tests"]
