@@ -56,9 +56,10 @@ class TemporalFilter:
         self._averaged = lru_cache(CACHED)(self._average)
 
     def __call__(self, planned: Planned, quality: float) -> Frame:
-        """What a frame is coded towards at a quality, which is the frame itself at levels that are not filtered."""
+        """What a frame is coded towards at a quality: itself where it is not of the levels, or nothing is made from it."""
         levels = self._settings.levels
-        if planned.level >= len(levels):
+        last = planned.level > 1 and all(abs(r - planned.number) == 1 for r in planned.references)
+        if last or planned.level >= len(levels):
             return self._frames[planned.number]
         variance = min(self._settings.spread * lagrangian(quality) ** -self._settings.fall, self._settings.most)
         return self._averaged(planned.number, *levels[planned.level], variance)

@@ -46,6 +46,7 @@ def test_a_frame_that_few_are_made_from_keeps_more_of_itself(noisy: NDArray[np.u
     changes = [error(filtered(noisy, Planned(8, (0, 16), level)), noisy[8]) for level in range(1, 4)]
     assert changes == sorted(changes, reverse=True)
     np.testing.assert_array_equal(filtered(noisy, LEAF), noisy[8])
+    np.testing.assert_array_equal(filtered(noisy, Planned(8, (7, 9), 2)), noisy[8])
 
 
 def test_the_better_a_frame_is_to_be_the_less_it_takes_of_others(noisy: NDArray[np.uint8]) -> None:
