@@ -56,7 +56,7 @@ class TemporalFilter:
         self._averaged = lru_cache(CACHED)(self._average)
 
     def __call__(self, planned: Planned, quality: float) -> Frame:
-        """What a frame is coded towards at a quality: itself where it is not of the levels, or nothing is made from it."""
+        """What a frame is coded towards at a quality: itself, but at the levels, if anything is made from it."""
         levels = self._settings.levels
         last = planned.level > 1 and all(abs(r - planned.number) == 1 for r in planned.references)
         if last or planned.level >= len(levels):
