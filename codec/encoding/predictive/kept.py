@@ -18,6 +18,7 @@ from torch import Tensor
 from bitstream import CodedFrame
 from codec.encoding.predictive.frame import Encoded
 from codec.encoding.predictive.gop import GopSettings
+from codec.errors import CheckpointError
 from codec.training import checkpoint
 
 SECONDS = 60.0  # between checkpoints
@@ -40,7 +41,12 @@ class Kept:
         self._state, self._saved = state, time.monotonic()
         self._frames: dict[Key, Encoded] = {}
         if state is not None and state.exists():
-            self._frames = _read(*checkpoint.load(state))
+            tensors, meta = checkpoint.load(state)
+            try:
+                self._frames = _read(tensors, meta)
+            except (KeyError, TypeError) as error:
+                message = f"checkpoint {state} is of another version of nvcodec: start again with --force"
+                raise CheckpointError(message) from error
 
     def get(self, key: Key) -> Encoded | None:
         return self._frames.get(key)

@@ -22,6 +22,7 @@ from codec.encoding.predictive.kept import Kept, Key
 from codec.errors import CheckpointError
 from codec.settings import PRESETS
 from codec.specs import Geometry
+from codec.training import checkpoint
 from codec.training.task import SegmentTask, Status, Unwatched
 from tests.samples import moving_frames
 
@@ -113,6 +114,16 @@ def test_a_damaged_state_is_said(tmp_path: Path) -> None:
     data[-3] ^= 1
     (tmp_path / "state").write_bytes(data)
     with pytest.raises(CheckpointError, match="is damaged"):
+        Kept(tmp_path / "state")
+
+
+def test_a_state_of_another_version_is_said(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Kept(tmp_path / "state").add(Key(40.0, GopSettings(8), "0"), frame(0), interrupted=True)
+    tensors, meta = checkpoint.load(tmp_path / "state")
+    meta["frames"][0].pop("lineage")
+    checkpoint.save(tmp_path / "state", tensors, meta)
+    with pytest.raises(CheckpointError, match="another version"):
         Kept(tmp_path / "state")
 
 
