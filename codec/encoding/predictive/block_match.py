@@ -120,14 +120,20 @@ def counted(square: np.float32, lagrangian: np.float32, most: np.float32) -> np.
 
 
 @compiled
-def _butterflies(block: NDArray[np.float32]) -> None:
-    """The Walsh-Hadamard transform of every column of [CELL, CELL], in place, not scaled."""
-    for half in (4, 2, 1):
-        for first in range(0, CELL, 2 * half):
-            for i in range(first, first + half):
-                for j in range(CELL):
-                    a, b = block[i, j], block[i + half, j]
-                    block[i, j], block[i + half, j] = a + b, a - b
+def _hadamard(
+    a: np.float32,
+    b: np.float32,
+    c: np.float32,
+    d: np.float32,
+    e: np.float32,
+    f: np.float32,
+    g: np.float32,
+    h: np.float32,
+) -> tuple[np.float32, ...]:
+    """The Walsh-Hadamard transform of CELL values, not scaled. Written out, as it is then run on vectors."""
+    a, b, c, d, e, f, g, h = a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h
+    a, b, c, d, e, f, g, h = a + c, b + d, a - c, b - d, e + g, f + h, e - g, f - h
+    return a + b, a - b, c + d, c - d, e + f, e - f, g + h, g - h
 
 
 @compiled
@@ -137,11 +143,15 @@ def transformed(error: NDArray[np.float32], lagrangian: np.float32, most: np.flo
     Overwrites the error. One that will be coded counts as half the logarithm of its square in bits, as of a coefficient
     at high rates: a share of a bit for each of its digits.
     """
-    _butterflies(error)
+    x = error
+    for j in range(CELL):
+        x[0, j], x[1, j], x[2, j], x[3, j], x[4, j], x[5, j], x[6, j], x[7, j] = _hadamard(
+            x[0, j], x[1, j], x[2, j], x[3, j], x[4, j], x[5, j], x[6, j], x[7, j]
+        )
     for i in range(CELL):
-        for j in range(i):
-            error[i, j], error[j, i] = error[j, i], error[i, j]
-    _butterflies(error)
+        x[i, 0], x[i, 1], x[i, 2], x[i, 3], x[i, 4], x[i, 5], x[i, 6], x[i, 7] = _hadamard(
+            x[i, 0], x[i, 1], x[i, 2], x[i, 3], x[i, 4], x[i, 5], x[i, 6], x[i, 7]
+        )
     unit = np.float32(1 / (CELL * CELL)) / most
     below, above = np.float32(0), np.float64(1)
     for i in range(CELL):

@@ -299,18 +299,18 @@ def _error(
         for u in range(x, min(x + side, columns)):
             top, left = corner(shown, v, u, motion[at], motion[at + 1])
             block = picture.wanted[v, u]
+            a = phase[top : top + CELL, left : left + CELL]  # apart, as indices that may be negative hinder vectors
             if both:
                 upper, begin = corner(picture.second, v, u, motion[2], motion[3])
+                b = other[upper : upper + CELL, begin : begin + CELL]
                 for i in range(CELL):
                     for j in range(CELL):
-                        mean = np.float32(0.5) * (
-                            np.float32(phase[top + i, left + j]) + np.float32(other[upper + i, begin + j])
-                        )
+                        mean = np.float32(0.5) * (np.float32(a[i, j]) + np.float32(b[i, j]))
                         scratch[i, j] = mean - block[i, j]
             else:
                 for i in range(CELL):
                     for j in range(CELL):
-                        scratch[i, j] = np.float32(phase[top + i, left + j]) - block[i, j]
+                        scratch[i, j] = np.float32(a[i, j]) - block[i, j]
             total += transformed(scratch, picture.lagrangian, picture.most)
             if total > limit:
                 return total
