@@ -12,24 +12,21 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
-
-import numpy as np
-import torch
 
 from bitstream import FrameSegment
 from codec.encoding.predictive.analysis import load_analysis
-from codec.encoding.predictive.choices import least, search_quality
+from codec.encoding.predictive.choices import search_quality
 from codec.encoding.predictive.features import CodedFeatures, FeatureCoder
 from codec.encoding.predictive.flow import Flows, luma, one_thread
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
-from codec.encoding.predictive.gop import GopSettings, Planned, lineages, needed, order, scene_cuts
+from codec.encoding.predictive.gop import GopSettings, Planned, lineages, needed, scene_cuts
 from codec.encoding.predictive.kept import Kept, Key
 from codec.encoding.predictive.motion_search import SearchSettings
+from codec.encoding.predictive.side_by_side import as_they_can
+from codec.encoding.predictive.structures import Structures, behind
 from codec.encoding.predictive.temporal_filter import TemporalFilter
 from codec.encoding.predictive.tries import Try, details
 from codec.network.predictive.store import default, digest_of, load_network
@@ -38,15 +35,8 @@ from codec.specs import Geometry, PredictiveSpec
 from codec.training.interrupts import deferred_interrupts
 from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher
 
-Result = TypeVar("Result")
-
 LIKELY_TRIES = 4  # that a target takes
 TIMED_FRAMES = 9  # before it is told how long the rest will take
-FILTER_TRIAL = 33  # frames on which the temporal filter shows whether it helps
-TRIAL = 97  # frames on which structures are compared: with fewer, the key frame would still tell for near anchors
-LIKELY_STRUCTURES = 3  # that are tried of several distances of anchors
-GIVEN_UP = 0.06  # of log bytes behind the best, half way, at which a structure is given up
-LOG_BYTES_PER_DB = 0.25  # at which sizes at different PSNR are compared: 0.18 to 0.33 on eight clips (docs/log.md)
 
 
 def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None, warn: Warn) -> PredictiveSpec:
@@ -87,85 +77,28 @@ class _Run:
     ) -> None:
         self.task, self.encoder, self.watcher, self.interrupted = task, encoder, watcher, interrupted
         self.kept = Kept(task.state)
-        planes = [luma(frame) for frame in task.frames]
-        self.planes, self.flows, self.cuts = planes, Flows(planes), scene_cuts(planes)
-        self.towards = TemporalFilter(task.frames, planes, self.cuts)
+        self.planes = [luma(frame) for frame in task.frames]
+        cuts = scene_cuts(self.planes)
+        self.flows = Flows(self.planes)
+        self.towards = TemporalFilter(task.frames, self.planes, cuts)
         self.features = None if task.features is None else FeatureCoder(task.features)
-        self.choices_of(task.settings.model)
+        self.structures = Structures(task.settings.model, len(task.frames), cuts)
         self.started = time.perf_counter()
         self.encoded = 0  # frames, in all tries
         self.planned = 0  # likewise, as far as can be told
         self.tries = 0
 
-    def choices_of(self, model: PredictiveSettings) -> None:
-        """What is to be chosen from, once for all qualities."""
-        self.drops = [percent / 100 for percent in sorted(model.level_drop)]
-        usual = self.drops[len(self.drops) // 2]
-        self.filters = {"auto": [True, False], "on": [True], "off": [False]}[model.temporal_filter]
-        self.structures = [GopSettings(anchor, model.keyint, usual, self.filters[0]) for anchor in sorted(model.anchor)]
-
     def best(self, quality: float) -> Try:
-        """The segment at a quality, in whichever structure takes the fewest bytes for its PSNR.
-
-        They are compared at the first quality asked for, on as many frames as show what each is worth: with the
-        temporal filter and without it, then distances of anchors, from the middle one to where they get no better, then
-        likewise what levels differ by.
-        """
-        frames, rate = len(self.task.frames), self.task.settings.rate
-        part, begun = min(frames, TRIAL), min(frames, FILTER_TRIAL)
-        trials = min(len(self.structures), LIKELY_STRUCTURES) + len(self.drops) - 1
+        """The segment at a quality, in its best structure."""
+        rate = self.task.settings.rate
         self.tries += 1
         further = max(LIKELY_TRIES - self.tries, 0) if self.task.target_bytes or rate.psnr is not None else 0
-        self.planned = self.encoded + (trials * part if trials > 1 else 0)
-        self.planned += (frames if trials == 1 or part < frames else 0) + further * frames
-        self.planned += begun * len(self.filters) if len(self.filters) > 1 else 0
-        done: dict[GopSettings, Try] = {}
-
-        def cost(structure: GopSettings) -> float:
-            if structure not in done:
-                whole = [found for found in done.values() if len(found.frames) == part]
-                best = min(whole, key=self._cost, default=None)
-                done[structure] = self._encode(quality, structure, part, best)
-            found = done[structure]
-            return self._cost(found) if len(found.frames) == part else math.inf
-
-        if len(self.filters) > 1:
-            middle = self.structures[len(self.structures) // 2]
-            tries = [self._encode(quality, replace(middle, filtered=filtered), begun) for filtered in self.filters]
-            done |= {found.structure: found for found in tries if begun == part}
-            self.filters = [min(tries, key=self._cost).structure.filtered]
-            self.structures = [replace(structure, filtered=self.filters[0]) for structure in self.structures]
-        if len(self.structures) > 1:
-            self.structures = [least(self.structures, cost)]
-        if len(self.drops) > 1:
-            self.structures = [least([replace(self.structures[0], drop=drop) for drop in self.drops], cost)]
-            self.drops = self.drops[:1]
-        [structure] = self.structures
-        if structure in done and len(done[structure].frames) == frames:
-            return done[structure]
-        return self._encode(quality, structure, frames)
-
-    def _cost(self, part: Try) -> float:
-        """What structures are compared by: log bytes, at like PSNR."""
-        return math.log(self._expected(part)) - LOG_BYTES_PER_DB * part.psnr
-
-    def _expected(self, part: Try) -> float:
-        """Bytes of the whole segment by those of its first frames; the nearer the anchors, the more key frames."""
-        key: list[int] = []
-        other: list[int] = []
-        for e in part.frames:
-            (other if e.coded.references else key).append(len(e.coded.record))
-        items = [item for group in self._order(part.structure, len(self.task.frames)) for item in group]
-        keys = sum(not item.references for item in items)
-        return float(np.mean(key)) * keys + (float(np.mean(other)) * (len(items) - keys) if other else 0.0)
-
-    def _order(self, structure: GopSettings, count: int) -> list[list[Planned]]:
-        """The first `count` frames, in groups in coding order."""
-        return order(count, structure, [cut for cut in self.cuts if cut < count])
+        self.planned = self.encoded + self.structures.likely + further * len(self.task.frames)
+        return self.structures.best(quality, self._encode)
 
     def _encode(self, quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
         """The first `count` frames of the segment, or half of them where these are far behind those of the best."""
-        groups = self._order(structure, count)
+        groups = self.structures.order(structure, count)
         items = [replace(item, references=needed(item, self.planes)) for group in groups for item in group]
         keys = {number: Key(quality, structure, lineage) for number, lineage in lineages(items).items()}
         uses = Counter(r for item in items for r in item.references)
@@ -181,7 +114,7 @@ class _Run:
             return self.encoder.encode(item.number, frame, references, index, self.flows, wanted, towards)
 
         half = set(range(count // 2 + 1))  # whichever frames are done when these are, a try is judged by these
-        for item, (encoded, decoded) in _as_they_can(items, encode, kept):
+        for item, (encoded, decoded) in as_they_can(items, encode, kept):
             done[item.number] = encoded
             if uses[item.number]:
                 kept[item.number] = decoded
@@ -195,7 +128,7 @@ class _Run:
                 self.encoded += 1
             self.kept.add(keys[item.number], encoded, self.interrupted())
             if best and half <= done.keys():
-                if self._behind(Try(quality, structure, [done[n] for n in half], {}), best):
+                if behind(Try(quality, structure, [done[n] for n in half], {}), best):
                     self.planned -= count - len(done)
                     items = [item for item in items if item.number in half]
                     break
@@ -204,13 +137,6 @@ class _Run:
         frames, levels = [done[item.number] for item in items], {item.number: item.level for item in items}
         found = Try(quality, structure, frames, levels)
         return replace(found, features=self._features_beside(found.record_bytes))
-
-    def _behind(self, part: Try, best: Try) -> bool:
-        """Whether a part of the frames is far behind the same frames of another try."""
-        numbers = {e.coded.number for e in part.frames}
-        same = replace(best, frames=[e for e in best.frames if e.coded.number in numbers])
-        behind = math.log(part.record_bytes / same.record_bytes) - LOG_BYTES_PER_DB * (part.psnr - same.psnr)
-        return behind > GIVEN_UP
 
     def _features_beside(self, size: float) -> CodedFeatures | None:
         """The features that keep to their share of a file whose frames take so many bytes."""
@@ -237,34 +163,6 @@ class _Run:
         part = self.encoded / max(1, self.planned)
         timed = self.encoded >= min(TIMED_FRAMES, len(self.task.frames))
         seconds = (time.perf_counter() - self.started) / part if timed else None
-        size = self._expected(done)
+        size = self.structures.expected(done)
         size += len(features.payload) if (features := self._features_beside(size)) else 0
         return Status(0, None, part, done.psnr, 8 * size, seconds, self.encoded)
-
-
-def _as_they_can(
-    items: Sequence[Planned],
-    encode: Callable[[Planned, dict[int, Reference]], Result],
-    kept: Mapping[int, Reference],
-) -> Iterator[tuple[Planned, Result]]:
-    """Encode frames, each as soon as all that it refers to are in `kept`, several at once; in the order they are done.
-
-    What becomes of a frame depends on its references alone, and so on no number of threads.
-    """
-    waiting = list(items)
-    running: dict[Future[Result], Planned] = {}
-    workers = torch.get_num_threads()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            while waiting or running:
-                while len(running) < workers:
-                    ready = next((i for i in waiting if all(r in kept for r in i.references)), None)
-                    if ready is None:
-                        break
-                    waiting.remove(ready)
-                    running[pool.submit(encode, ready, {r: kept[r] for r in ready.references})] = ready
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        finally:
-            for future in running:
-                future.cancel()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from codec.encoding.predictive.coder import _as_they_can
 from codec.encoding.predictive.gop import GopSettings, Planned, order
+from codec.encoding.predictive.side_by_side import as_they_can
 
 ITEMS = [item for group in order(60, GopSettings(8, 40), [50]) for item in group]
 
@@ -25,7 +25,7 @@ def test_every_frame_follows_its_references(threads: int, monkeypatch: pytest.Mo
         assert references == {r: f"frame {r}" for r in item.references}
         return 2 * item.number
 
-    for item, result in _as_they_can(ITEMS, encode, kept):
+    for item, result in as_they_can(ITEMS, encode, kept):
         assert result == 2 * item.number
         assert item.number not in kept
         kept[item.number] = f"frame {item.number}"
@@ -38,9 +38,8 @@ def test_frames_that_do_not_wait_for_each_other_are_encoded_together(monkeypatch
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     together = threading.Barrier(2, timeout=20)
     pair = [Planned(0, (), 0), Planned(1, (), 0)]
-    assert sorted(
-        number for _, number in _as_they_can(pair, lambda item, _: (together.wait(), item.number)[1], {})
-    ) == [0, 1]
+    found = as_they_can(pair, lambda item, _: (together.wait(), item.number)[1], {})
+    assert sorted(number for _, number in found) == [0, 1]
 
 
 def test_an_error_in_a_frame_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,4 +49,4 @@ def test_an_error_in_a_frame_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError(f"frame {item.number}")
 
     with pytest.raises(ValueError, match="frame 0"):
-        list(_as_they_can(ITEMS, encode, {}))
+        list(as_they_can(ITEMS, encode, {}))

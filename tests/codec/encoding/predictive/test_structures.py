@@ -1,0 +1,111 @@
+"""Which structure a segment gets: what may be chosen is compared on its first frames, for the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from codec.encoding.predictive.choices import least
+from codec.encoding.predictive.gop import GopSettings
+from codec.encoding.predictive.structures import FILTER_TRIAL, TRIAL, Structures, behind
+from codec.encoding.predictive.tries import Try
+from codec.settings import PRESETS
+
+
+def structures(
+    frames: int, anchors: tuple[int, ...], drops: tuple[int, ...] = (100,), temporal_filter: str = "on"
+) -> Structures:
+    chosen = PRESETS["fast"].override(anchor=anchors, level_drop=drops, keyint=96, temporal_filter=temporal_filter)
+    model: Any = chosen.model
+    return Structures(model, frames, ())
+
+
+def tried(structure: GopSettings, count: int, other: int) -> Try:
+    """A key frame of 1000 bytes, the other frames of `other`."""
+    coded = [
+        SimpleNamespace(number=t, references=(0,) if t else (), record=bytes(other if t else 1000))
+        for t in range(count)
+    ]
+    frames: Any = [SimpleNamespace(coded=c, error=10.0) for c in coded]
+    return Try(40.0, structure, frames, {})
+
+
+class Encodes:
+    """Stands in for encodes, whose frames take as many bytes as is said of their structure."""
+
+    def __init__(self, other: Callable[[GopSettings], int] = lambda _: 30) -> None:
+        self.other = other
+        self.asked: list[tuple[GopSettings, int]] = []  # structures, and how many frames
+
+    def __call__(self, quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
+        self.asked.append((structure, count))
+        return tried(structure, count, self.other(structure))
+
+    @property
+    def frames(self) -> int:
+        return sum(count for _, count in self.asked)
+
+
+def test_key_frames_of_the_whole_segment_are_counted() -> None:
+    found = structures(96, (4, 8))
+    assert found.expected(tried(GopSettings(8), 17, 10)) == 1000 + 95 * 10
+    assert found.expected(tried(GopSettings(4), 17, 10)) == 2 * 1000 + 94 * 10, "chains of 16 frames end after 53"
+    assert found.expected(tried(GopSettings(8), 1, 10)) == 1000
+
+
+@pytest.mark.parametrize(("saved", "chosen"), [(5, 8), (15, 4)])
+def test_near_anchors_have_to_save_what_their_key_frames_take(saved: int, chosen: int) -> None:
+    found, encodes = structures(96, (4, 8)), Encodes(lambda structure: 30 - saved * (structure.anchor == 4))
+    likely = found.likely
+    assert found.best(40.0, encodes).structure.anchor == chosen
+    assert encodes.asked == [(GopSettings(8, 96), 96), (GopSettings(4, 96), 96)], "whole already: not encoded again"
+    assert encodes.frames == likely
+    likely = found.likely
+    found.best(41.0, encodes)
+    assert encodes.asked[2:] == [(GopSettings(chosen, 96), 96)], "what was found at the first quality stays"
+    assert likely == 96
+
+
+def test_a_long_segment_is_encoded_once_in_the_structure_that_its_beginning_chose() -> None:
+    bytes_of = {(16, 1.0): 20, (16, 0.8): 10}
+    found = structures(500, (4, 8, 16), (80, 100))
+    encodes = Encodes(lambda structure: bytes_of.get((structure.anchor, structure.drop), 30))
+    assert found.best(40.0, encodes).structure == GopSettings(16, 96, 0.8)
+    assert [(s.anchor, s.drop, count) for s, count in encodes.asked] == [
+        (8, 1.0, TRIAL),
+        (16, 1.0, TRIAL),
+        (16, 0.8, TRIAL),
+        (16, 0.8, 500),
+    ]
+
+
+@pytest.mark.parametrize(("filtered", "bare", "chosen"), [(20, 30, True), (30, 20, False)])
+def test_the_temporal_filter_is_tried_on_the_beginning(filtered: int, bare: int, chosen: bool) -> None:
+    found = structures(96, (4, 8, 16), temporal_filter="auto")
+    encodes = Encodes(lambda structure: filtered if structure.filtered else bare)
+    assert found.best(40.0, encodes).structure.filtered == chosen
+    assert encodes.asked[:2] == [(GopSettings(8, 96, filtered=f), FILTER_TRIAL) for f in (True, False)]
+    assert all(structure.filtered == chosen and count == 96 for structure, count in encodes.asked[2:])
+    found.best(41.0, encodes)
+    assert encodes.asked[-1] == (found.left[0], 96), "what was found at the first quality stays"
+
+
+def test_what_a_short_segment_was_tried_with_is_not_encoded_again() -> None:
+    encodes = Encodes()
+    structures(20, (8,), temporal_filter="auto").best(40.0, encodes)
+    assert encodes.asked == [(GopSettings(8, 96, filtered=f), 20) for f in (True, False)]
+
+
+def test_the_least_of_a_row_is_found_from_its_middle() -> None:
+    for row in ([3, 2, 1, 4], [1, 2, 3, 4, 5], [9, 1], [5], [4, 3, 2, 1]):
+        assert least(row, float) == min(row)
+    assert least([0.0, 1.0, 1.01], float) == 1.0, "the next is close by: the least is taken to lie between"
+
+
+def test_a_structure_far_behind_half_way_is_given_up() -> None:
+    best = tried(GopSettings(8), 96, 30)
+    assert not behind(tried(GopSettings(16), 48, 31), best)
+    assert behind(tried(GopSettings(16), 48, 40), best)
