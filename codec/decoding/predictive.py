@@ -2,7 +2,8 @@
 
 Only the chain of a wanted frame is read, parsed and computed; frames that do not refer to each other go through the
 network as one batch; the newest decoded frames are kept, since others will refer to them. What the parse of a frame
-needs of others is integers alone, so it runs in a thread ahead of the network. Features need no frame, and no base.
+needs of others is integers alone, so for a single frame it runs in a thread ahead of the network. Features need no
+frame, and no base.
 """
 
 from __future__ import annotations
@@ -118,7 +119,9 @@ class PredictiveDecoder:
         """The frames asked for, with whatever of their chains is not at hand decoded first."""
         parts, have = self._parts(numbers), dict(self._shown)
         moved = {n: shown.moved for n, shown in have.items()}
-        for symbols in ahead(lambda part: {n: self._parsed(n, moved) for n in part}, parts):
+        # One frame's chain leaves a core idle; a run of frames does not, and a thread more would only be in the way.
+        in_turn = ahead if len(numbers) == 1 else map
+        for symbols in in_turn(lambda part: {n: self._parsed(n, moved) for n in part}, parts):
             frames = self._made(symbols, have)
             have |= {n: Shown(frame, moved[n]) for n, frame in zip(symbols, frames, strict=True)}
         for n in (*have.keys() - self._shown, *numbers):
