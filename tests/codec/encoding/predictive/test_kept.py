@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from bitstream import CodedFrame
-from codec.encoding.predictive import coder
 from codec.encoding.predictive import kept as module
+from codec.encoding.predictive import structures
 from codec.encoding.predictive.coder import encode_frames, plan
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings
@@ -84,8 +84,8 @@ def test_what_was_tried_of_the_beginning_is_not_taken_for_what_all_of_it_needs(
     """The beginning ends with an anchor of its own, so what is made from that is made otherwise in the whole."""
     settings = task.settings.override(temporal_filter="off")
     whole = encode_frames(replace(task, settings=settings.override(anchor=(8,))), Unwatched(), print)
-    monkeypatch.setattr(coder, "TRIAL", 7)
-    monkeypatch.setattr(coder, "least", lambda row, cost: [cost(option) and option for option in row][-1])
+    monkeypatch.setattr(structures, "TRIAL", 7)
+    monkeypatch.setattr(structures, "least", lambda row, cost: [cost(option) and option for option in row][-1])
     tried = encode_frames(replace(task, settings=settings.override(anchor=(4, 8))), Unwatched(), print)
     assert tried.segment.payload() == whole.segment.payload()
 
