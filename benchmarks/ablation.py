@@ -26,7 +26,7 @@ from torch import Tensor
 from benchmarks.machine import describe
 from benchmarks.table import line
 from codec import video
-from codec.encoding.predictive import frame, motion_squares
+from codec.encoding.predictive import frame
 from codec.encoding.predictive.coder import encode_frames, plan
 from codec.network.predictive import network as networks
 from codec.network.predictive.network import PredictiveNetwork
@@ -94,7 +94,6 @@ LEVERS = (
     Lever("far anchors: 4 frames apart", {"anchor": (4,)}),
     Lever("levels: all of one quality", {"level_drop": (0,)}, lower=EQUAL),
     Lever("motion that goes on", patches=lambda: [patch.object(frame, "carry", lambda *of: None)]),
-    Lever("squares settled twice", patches=lambda: [patch.object(motion_squares, "SWEEPS", 1)]),
     Lever(
         "frames left as predicted",
         patches=lambda: [patch.object(frame, "min", lambda tries, key: tries[0], create=True)],
@@ -104,6 +103,7 @@ LEVERS = (
     Lever("blend", patches=_zeroed("blend_out")),
     Lever("loop filter", patches=_zeroed("loop_out")),
     Lever("units of means", patches=_zeroed("log_unit")),
+    Lever("motion sought once: twice, as `medium`", {"motion_turns": 2}),
 )
 
 

@@ -197,7 +197,9 @@ class PredictiveSettings:
         "By how much less well frames are coded that fewer are made from, % of the usual; of several the best.",
     )
     keyint: int = setting(250, Whole(1, 10**6), "Most frames from one key frame to the next.")
-    motion_turns: int = setting(2, Whole(1, 100), "Times that motion to each of two references is refined.")
+    motion_turns: int = setting(
+        2, Whole(1, 100), "Times that motion is refined, and its squares settled; these twice at most."
+    )
     temporal_filter: str = setting(
         "auto",
         Choice(("on", "auto", "off")),

@@ -26,7 +26,7 @@ from codec.encoding.predictive.block_match import (
     match,
 )
 from codec.encoding.predictive.flow import Field, Plane, straight, translations
-from codec.encoding.predictive.motion_squares import settle
+from codec.encoding.predictive.motion_squares import SWEEPS, settle
 from codec.network.predictive.motion import UNITS, motion_size
 from codec.rate.carried import all_along
 
@@ -39,7 +39,7 @@ class SearchSettings:
 
     levels: Levels = ((4, (16, 8, 4, 2)), (2, (8, 4, 2, 1)), (1, (4, 2, 1)))
     share: tuple[float, float] = (0.9, 1.4)  # of lambda, that motion to one and to two references is chosen by
-    turns: int = 2  # of matching each of two references to what the other lacks
+    turns: int = 2  # of matching each of two references to what the other lacks; and of settling squares, to `SWEEPS`
     change: float = 0.5  # bits that a vector is taken to cost, times log2(1 + how far it is from each beside it)
     coded: tuple[float, float] = (1.5, 8.0)  # likewise, of `coded_error`: above it a coefficient will be coded
     rough: float = 0.4  # the same of the mean error of a block
@@ -88,7 +88,8 @@ def search(
         suggested.append(_suggestion(first, all_along(first, ratio).astype(np.int64), 1))
         second = match(references[1], wanted, 1.0, [second], worth, settings.change, NEAR)
         suggested.append(_suggestion(all_along(second, 1 / ratio).astype(np.int64), second, -1))
-    return Found(*settle(wanted, references, suggested, ratio, worth, carried)[:2])
+    sweeps = min(settings.turns, SWEEPS)
+    return Found(*settle(wanted, references, suggested, ratio, worth, carried, sweeps)[:2])
 
 
 def _suggestion(first: Field, second: Field, side: int) -> NDArray[np.int64]:

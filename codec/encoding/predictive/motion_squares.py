@@ -2,8 +2,8 @@
 
 Squares are settled in the order of coding, counted to the bit: a square is tried with the motion of each of its
 candidates, then with motion of its own; then its four parts are settled, and the cheaper of both stays (the choice of
-High Efficiency Video Coding's reference encoder: Sullivan et al., 2012, section V). Once more with what came out,
-where a square then also knows of those after it.
+High Efficiency Video Coding's reference encoder: Sullivan et al., 2012, section V). Asked for, once more with what
+came out, where a square then also knows of those after it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from codec.rate.squares import SIZES
 SMALLEST = len(SIZES) - 1  # level
 STEPS = (2, 1)  # quarter pixels, that motion of its own is moved by
 WORTH_TRYING = 6.0  # bits: where an error counts less, neither parts nor motion of its own can pay
-SWEEPS = 2
+SWEEPS = 2  # as many bring anything
 # Where a square of each level looks up what is suggested: in its quarters and its middle, then below and right of it
 _SPOTS = (
     ((1, 1), (1, 5), (5, 1), (5, 5), (4, 4), (8, 4), (4, 8)),
@@ -68,11 +68,12 @@ def settle(
     ratio: float,
     worth: Worth,
     carried: Integers | None,
+    sweeps: int = SWEEPS,
 ) -> tuple[Integers, Integers, float]:
     """Motion of blocks [rows, columns, ...] to one or two references, out of what is suggested and what lies near.
 
-    ratio, carried: of `code_motion`. -> motion [R, 2, rows, columns], sides [R - 1, rows, columns], and what errors and
-    motion are worth together, in bits.
+    ratio, carried: of `code_motion`. sweeps: times that all squares are settled. -> motion [R, 2, rows, columns], sides
+    [R - 1, rows, columns], and what errors and motion are worth together, in bits.
     """
     size, two = wanted.shape[:2], len(references) - 1
     picture = Picture(
@@ -89,7 +90,7 @@ def settle(
         -1,
     )
     fields, cost = np.stack(suggested), 0.0
-    for sweep in range(SWEEPS):
+    for sweep in range(sweeps):
         if sweep:
             fields = np.stack((*suggested, work.motion))
             work = work._replace(later=len(suggested))
