@@ -38,14 +38,8 @@ from codec.training.task import SegmentTask, Status, Unwatched
 
 FRAMES = 33
 QUALITIES = (36.0, 46.0)
-USUAL: dict[str, Any] = {
-    "clip": "off",
-    "anchor": (16,),
-    "temporal_filter": "on",
-}  # nothing is tried, so seconds compare
-EQUAL = (
-    14.0  # indices that levels lie below the quality of a segment on average: where all are equal, they take its own
-)
+USUAL: dict[str, Any] = {"clip": "off", "anchor": (16,), "temporal_filter": "on"}  # no tries, so that seconds compare
+EQUAL = 14.0  # indices that frames lie below the quality of a segment, about: levels that are equal would all take it
 
 Patches = Callable[[], Sequence[AbstractContextManager[Any]]]
 
@@ -69,15 +63,14 @@ class Point:
     seconds: float
 
 
-def _zeroed(*names: str) -> Patches:
-    """Parts of the network that change nothing where their parameters are 0."""
+def _zeroed(name: str) -> Patches:
+    """A part of the network that changes nothing where its parameters are 0."""
 
     def zeroed(path: Path) -> PredictiveNetwork:
         network = load_network(path)
-        for name in names:
-            part = getattr(network, name)
-            for values in [part] if isinstance(part, Tensor) else part.parameters():
-                values.data.zero_()
+        part = getattr(network, name)
+        for values in [part] if isinstance(part, Tensor) else part.parameters():
+            values.data.zero_()
         return network
 
     return lambda: [patch("codec.encoding.predictive.coder.load_network", zeroed)]
@@ -103,7 +96,7 @@ LEVERS = (
     Lever("blend", patches=_zeroed("blend_out")),
     Lever("loop filter", patches=_zeroed("loop_out")),
     Lever("units of means", patches=_zeroed("log_unit")),
-    Lever("motion sought once: twice, as `medium`", {"motion_turns": 2}),
+    Lever("one turn of motion: two, as `medium`", {"motion_turns": 2}),
 )
 
 

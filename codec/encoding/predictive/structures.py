@@ -33,6 +33,7 @@ class Structures:
     def __init__(self, model: PredictiveSettings, frames: int, cuts: Sequence[int]) -> None:
         """cuts: first frames of scenes."""
         self._frames, self._cuts = frames, cuts
+        self._part, self._begun = min(frames, TRIAL), min(frames, FILTER_TRIAL)
         self._drops = [percent / 100 for percent in sorted(model.level_drop)]
         self._filters = {"auto": [True, False], "on": [True], "off": [False]}[model.temporal_filter]
         drop, filtered = self._drops[len(self._drops) // 2], self._filters[0]
@@ -41,11 +42,10 @@ class Structures:
     @property
     def likely(self) -> int:
         """Frames that `best` will encode, as far as can be told."""
-        part, begun = min(self._frames, TRIAL), min(self._frames, FILTER_TRIAL)
         trials = min(len(self.left), LIKELY) + len(self._drops) - 1
-        found = begun * len(self._filters) if len(self._filters) > 1 else 0
-        found += trials * part if trials > 1 else 0
-        return found + (self._frames if trials == 1 or part < self._frames else 0)
+        found = self._begun * len(self._filters) if len(self._filters) > 1 else 0
+        found += trials * self._part if trials > 1 else 0
+        return found + (self._frames if trials == 1 or self._part < self._frames else 0)
 
     def best(self, quality: float, encode: Encode) -> Try:
         """The segment at a quality, in whichever structure takes the fewest bytes for its PSNR.
@@ -54,20 +54,19 @@ class Structures:
         temporal filter and without it, then distances of anchors, from the middle one to where they get no better, then
         likewise what levels differ by.
         """
-        part, begun = min(self._frames, TRIAL), min(self._frames, FILTER_TRIAL)
         done: dict[GopSettings, Try] = {}
 
         def cost(structure: GopSettings) -> float:
             if structure not in done:
-                whole = [found for found in done.values() if len(found.frames) == part]
-                done[structure] = encode(quality, structure, part, min(whole, key=self.cost, default=None))
+                whole = [found for found in done.values() if len(found.frames) == self._part]
+                done[structure] = encode(quality, structure, self._part, min(whole, key=self.cost, default=None))
             found = done[structure]
-            return self.cost(found) if len(found.frames) == part else math.inf
+            return self.cost(found) if len(found.frames) == self._part else math.inf
 
         if len(self._filters) > 1:
             middle = self.left[len(self.left) // 2]
-            tries = [encode(quality, replace(middle, filtered=filtered), begun) for filtered in self._filters]
-            done |= {found.structure: found for found in tries if begun == part}
+            tries = [encode(quality, replace(middle, filtered=filtered), self._begun) for filtered in self._filters]
+            done |= {found.structure: found for found in tries if self._begun == self._part}
             self._filters = [min(tries, key=self.cost).structure.filtered]
             self.left = [replace(structure, filtered=self._filters[0]) for structure in self.left]
         if len(self.left) > 1:
