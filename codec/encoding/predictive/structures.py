@@ -15,7 +15,7 @@ from codec.encoding.predictive.tries import Try
 from codec.settings import PredictiveSettings
 
 FILTER_TRIAL = 33  # frames on which the temporal filter shows whether it helps
-TRIAL = 97  # frames on which structures are compared: with fewer, the key frame would still tell for near anchors
+TRIAL = 65  # frames on which structures are compared; fewer hold too few groups of anchors 16 apart
 LIKELY = 3  # distances of anchors that are tried of several
 GIVEN_UP = 0.06  # of log bytes behind the best, half way, at which a structure is given up
 LOG_BYTES_PER_DB = 0.25  # at which sizes at different PSNR are compared: 0.18 to 0.33 on eight clips (docs/log.md)
