@@ -50,7 +50,7 @@ from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.network.predictive.symbols import BARE, MEAN, Integers, Symbols
 from codec.network.weights import part_of
-from codec.rate.carried import Moved, carry
+from codec.rate.carried import Moved, carry, way_ratio
 from codec.rate.records import FrameCoder
 from codec.specs import ACTIVATIONS, CONV_TYPES, NORMS, DualHeadSpec, Geometry
 
@@ -111,10 +111,9 @@ def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
         )
         side = random.choice((1, 2, 8))
         motion, sides = (_in_squares(x, side) for x in (motion, sides))
-        ways = [r - number for r in references]
-        made = random.choice((0, MEAN, BARE, MEAN | BARE)) if ways else 0
+        made = random.choice((0, MEAN, BARE, MEAN | BARE)) if references else 0
         symbols = Symbols(motion, sides, hyper, residuals, made)
-        carried, ratio = carry(number, references, moved), ways[-1] / ways[0] if ways else None
+        carried, ratio = carry(number, references, moved), way_ratio(number, references)
         found, kept, _ = coder.write(symbols, quality, ratio, carried)
         moved[number] = Moved(references, kept.motion)
         return symbols.flags, found

@@ -21,7 +21,7 @@ from codec.encoding.predictive.frame import FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, order
 from codec.encoding.predictive.motion_search import SearchSettings
 from codec.network.predictive.symbols import MOTION, Integers
-from codec.rate.carried import carry
+from codec.rate.carried import carry, way_ratio
 from codec.rate.motion import MOTION_ROWS, MotionRows, code_motion
 from codec.rate.ports import Table
 
@@ -64,8 +64,8 @@ def fit_rows(base: Path, clips: Iterable[Sequence[Frame]], qualities: Sequence[f
                 if not coded.flags & MOTION:
                     continue
                 carried = carry(coded.number, coded.references, {n: r.moved for n, r in frame.references.items()})
-                ways = [r - coded.number for r in coded.references]
-                code_motion(port, decoded.moved.motion, decoded.sides, ways[-1] / ways[0], carried, contexts)
+                ratio = way_ratio(coded.number, coded.references) or 1.0
+                code_motion(port, decoded.moved.motion, decoded.sides, ratio, carried, contexts)
     families = {"rank": (RANKS, len(bit_costs())), "vectors": (PEAKED, FLAGS)}
     counts = np.split(port.counts, ends[1:-1] - FIRST_CONTEXT)
     return MotionRows(

@@ -24,7 +24,7 @@ from codec.network.predictive.frames import alike, empty_symbols, predict, recon
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import find, load_network
 from codec.network.predictive.symbols import MOTION, Symbols
-from codec.rate.carried import Moved, carry
+from codec.rate.carried import Moved, carry, way_ratio
 from codec.rate.records import FrameCoder
 from codec.specs import Geometry, PredictiveSpec
 
@@ -171,11 +171,10 @@ class PredictiveDecoder:
         """The integers of frame n, whose references are in `moved`; it is then there as well."""
         network, coder = self._base
         frame = self._segment.record(self._place_of[n])
-        ways = [r - n for r in frame.references]
         where = f"frame {self._segment.start + n}"
-        empty = empty_symbols(network, self._geometry.height, self._geometry.width, len(ways))
-        ratio = ways[-1] / ways[0] if ways else None
+        empty = empty_symbols(network, self._geometry.height, self._geometry.width, len(frame.references))
         carried = carry(n, frame.references, moved) if frame.flags & MOTION else None
+        ratio = way_ratio(n, frame.references)
         symbols = coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where, carried)
         moved[n] = Moved(frame.references, symbols.motion)
         return symbols

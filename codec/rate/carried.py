@@ -29,6 +29,11 @@ def all_along(first: NDArray[np.signedinteger], ratio: float) -> Integers:
     return np.clip(np.floor(first * float(ratio) + 0.5), -LARGEST_MOTION, LARGEST_MOTION).astype(np.int16)
 
 
+def way_ratio(number: int, references: Sequence[int]) -> float | None:
+    """How far the last reference of a frame lies, in units of the first's way; None for a key frame."""
+    return (references[-1] - number) / (references[0] - number) if references else None
+
+
 @dataclass(frozen=True, eq=False)
 class Moved:
     """The motion of a frame decoded before."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from bitstream import FrameSegment
 from codec.encoding.predictive.analysis import load_analysis
 from codec.encoding.predictive.choices import search_quality
+from codec.encoding.predictive.compiled import compiling
 from codec.encoding.predictive.features import CodedFeatures, FeatureCoder
 from codec.encoding.predictive.flow import Flows, luma, one_thread
 from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
@@ -37,6 +38,7 @@ from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher
 
 LIKELY_TRIES = 4  # that a target takes
 TIMED_FRAMES = 9  # before it is told how long the rest will take
+COMPILING = "compiling the motion search for this machine: about 15 seconds, this once"
 
 
 def plan(settings: Settings, geometry: Geometry, clip_dim: int, size: float | None, warn: Warn) -> PredictiveSpec:
@@ -55,7 +57,7 @@ def encode_frames(task: SegmentTask, watcher: Watcher, warn: Warn) -> Coded:
     watcher.begin(sum(p.numel() for p in network.parameters()))
     encoder = FrameEncoder(network, load_analysis(path), SearchSettings(turns=model.motion_turns))
     target = task.settings.rate
-    with one_thread(), deferred_interrupts() as interrupted:
+    with one_thread(), deferred_interrupts() as interrupted, compiling(lambda: watcher.note(COMPILING)):
         run = _Run(task, encoder, watcher, interrupted)
         best = search_quality(run.best, target.quality or QUALITY, task.target_bytes, target.psnr, warn)
     return Coded(

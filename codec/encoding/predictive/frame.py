@@ -31,7 +31,7 @@ from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.scales import LARGEST_SYMBOL
 from codec.network.predictive.symbols import BARE, MEAN, Integers, Symbols
 from codec.network.predictive.transform import PIXEL, to_detail, to_layers
-from codec.rate.carried import Moved, carry
+from codec.rate.carried import Moved, carry, way_ratio
 from codec.rate.records import FrameCoder
 
 DEAD = 0.1  # on top of a half: hyper-latents of predicted frames below are 0, as they cost more than they tell
@@ -173,9 +173,9 @@ def _known(
     """
     if not references:
         return None, None, None
-    first, *_, last = (r - number for r in (*references, *references))
-    carried = carry(number, tuple(references), {n: r.moved for n, r in references.items()})
-    return last / first, carried, torch.stack([_planes(r.shown) for r in references.values()])[None]
+    numbers = tuple(references)
+    carried = carry(number, numbers, {n: r.moved for n, r in references.items()})
+    return way_ratio(number, numbers), carried, torch.stack([_planes(r.shown) for r in references.values()])[None]
 
 
 def _planes(frame: NDArray[np.uint8]) -> Tensor:
