@@ -201,7 +201,13 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
             color=_colour(codec),
             fontweight="bold" if is_ours(codec) else "normal",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": _colour(codec), "linewidth": 0.8, "alpha": 0.55},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": _colour(codec),
+                "linewidth": 0.8,
+                "alpha": 0.55,
+                "relpos": (0, 0.5),  # from the label's left edge: from its middle, it would cross the labels beside
+            },
         )
 
 
