@@ -27,7 +27,7 @@ from codec.encoding.predictive.gop import GopSettings, Planned, lineages, needed
 from codec.encoding.predictive.kept import Kept, Key
 from codec.encoding.predictive.motion_search import SearchSettings
 from codec.encoding.predictive.side_by_side import as_they_can
-from codec.encoding.predictive.structures import Structures, behind
+from codec.encoding.predictive.structures import Structures
 from codec.encoding.predictive.temporal_filter import TemporalFilter
 from codec.encoding.predictive.tries import Try, details
 from codec.network.predictive.store import default, digest_of, load_network
@@ -130,7 +130,7 @@ class _Run:
                 self.encoded += 1
             self.kept.add(keys[item.number], encoded, self.interrupted())
             if best and half <= done.keys():
-                if behind(Try(quality, structure, [done[n] for n in half], {}), best):
+                if self.structures.behind(Try(quality, structure, [done[n] for n in half], {}), best):
                     self.planned -= count - len(done)
                     items = [item for item in items if item.number in half]
                     break

@@ -18,7 +18,10 @@ FILTER_TRIAL = 33  # frames on which the temporal filter shows whether it helps
 TRIAL = 65  # frames on which structures are compared; fewer hold too few groups of anchors 16 apart
 LIKELY = 3  # distances of anchors that are tried of several
 GIVEN_UP = 0.06  # of log bytes behind the best, half way, at which a structure is given up
-LOG_BYTES_PER_DB = 0.25  # at which sizes at different PSNR are compared: 0.18 to 0.33 on eight clips (docs/log.md)
+SLOPE_TRIAL = 17  # frames that show what a dB takes
+LOWER = 7.0  # quality indices below, at which they are encoded for that
+SLOPES = (0.15, 0.5)  # log bytes a dB: least and most that are believed; 0.18 to 0.40 on eight clips (docs/log.md)
+USUAL_SLOPE = 0.25  # where nothing is measured
 
 
 class Encode(Protocol):
@@ -38,21 +41,22 @@ class Structures:
         self._filters = {"auto": [True, False], "on": [True], "off": [False]}[model.temporal_filter]
         drop, filtered = self._drops[len(self._drops) // 2], self._filters[0]
         self.left = [GopSettings(anchor, model.keyint, drop, filtered) for anchor in sorted(model.anchor)]
+        self.slope = USUAL_SLOPE  # log bytes a dB, at which sizes at different PSNR are compared
 
     @property
     def likely(self) -> int:
         """Frames that `best` will encode, as far as can be told."""
         trials = min(len(self.left), LIKELY) + len(self._drops) - 1
         found = self._begun * len(self._filters) if len(self._filters) > 1 else 0
-        found += trials * self._part if trials > 1 else 0
+        found += trials * self._part + 2 * min(self._frames, SLOPE_TRIAL) if trials > 1 else 0
         return found + (self._frames if trials == 1 or self._part < self._frames else 0)
 
     def best(self, quality: float, encode: Encode) -> Try:
         """The segment at a quality, in whichever structure takes the fewest bytes for its PSNR.
 
         They are compared at the first quality asked for, on as many frames as show what each is worth: with the
-        temporal filter and without it, then distances of anchors, from the middle one to where they get no better, then
-        likewise what levels differ by.
+        temporal filter and without it, then, by what a dB takes in this segment, distances of anchors, from the middle
+        one to where they get no better, then likewise what levels differ by.
         """
         done: dict[GopSettings, Try] = {}
 
@@ -69,6 +73,8 @@ class Structures:
             done |= {found.structure: found for found in tries if self._begun == self._part}
             self._filters = [min(tries, key=self.cost).structure.filtered]
             self.left = [replace(structure, filtered=self._filters[0]) for structure in self.left]
+        if len(self.left) > 1 or len(self._drops) > 1:
+            self.slope = self._measured_slope(quality, encode)
         if len(self.left) > 1:
             self.left = [least(self.left, cost)]
         if len(self._drops) > 1:
@@ -78,6 +84,15 @@ class Structures:
         if structure in done and len(done[structure].frames) == self._frames:
             return done[structure]
         return encode(quality, structure, self._frames)
+
+    def _measured_slope(self, quality: float, encode: Encode) -> float:
+        """What a dB takes near a quality, in log bytes: of the first frames, in the middle structure."""
+        middle, count = self.left[len(self.left) // 2], min(self._frames, SLOPE_TRIAL)
+        high, low = (encode(q, middle, count) for q in (quality, max(quality - LOWER, 0.0)))
+        if high.psnr - low.psnr < 0.1:  # too near each other to tell
+            return USUAL_SLOPE
+        slope = math.log(self.expected(high) / self.expected(low)) / (high.psnr - low.psnr)
+        return min(max(slope, SLOPES[0]), SLOPES[1])
 
     def order(self, structure: GopSettings, count: int) -> list[list[Planned]]:
         """The first `count` frames, in groups in coding order."""
@@ -95,12 +110,11 @@ class Structures:
 
     def cost(self, part: Try) -> float:
         """What structures are compared by: log bytes, at like PSNR."""
-        return math.log(self.expected(part)) - LOG_BYTES_PER_DB * part.psnr
+        return math.log(self.expected(part)) - self.slope * part.psnr
 
-
-def behind(part: Try, best: Try) -> bool:
-    """Whether a part of the frames is so far behind the same frames of another try that it is given up."""
-    numbers = {e.coded.number for e in part.frames}
-    same = replace(best, frames=[e for e in best.frames if e.coded.number in numbers])
-    far = math.log(part.record_bytes / same.record_bytes) - LOG_BYTES_PER_DB * (part.psnr - same.psnr)
-    return far > GIVEN_UP
+    def behind(self, part: Try, best: Try) -> bool:
+        """Whether a part of the frames is so far behind the same frames of another try that it is given up."""
+        numbers = {e.coded.number for e in part.frames}
+        same = replace(best, frames=[e for e in best.frames if e.coded.number in numbers])
+        far = math.log(part.record_bytes / same.record_bytes) - self.slope * (part.psnr - same.psnr)
+        return far > GIVEN_UP

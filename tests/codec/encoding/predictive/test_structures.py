@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,15 @@ import pytest
 
 from codec.encoding.predictive.choices import least
 from codec.encoding.predictive.gop import GopSettings
-from codec.encoding.predictive.structures import FILTER_TRIAL, TRIAL, Structures, behind
+from codec.encoding.predictive.structures import (
+    FILTER_TRIAL,
+    LOWER,
+    SLOPE_TRIAL,
+    SLOPES,
+    TRIAL,
+    USUAL_SLOPE,
+    Structures,
+)
 from codec.encoding.predictive.tries import Try
 from codec.settings import PRESETS
 
@@ -23,13 +32,13 @@ def structures(
     return Structures(model, frames, ())
 
 
-def tried(structure: GopSettings, count: int, other: int) -> Try:
+def tried(structure: GopSettings, count: int, other: int, error: float = 10.0) -> Try:
     """A key frame of 1000 bytes, the other frames of `other`."""
     coded = [
         SimpleNamespace(number=t, references=(0,) if t else (), record=bytes(other if t else 1000))
         for t in range(count)
     ]
-    frames: Any = [SimpleNamespace(coded=c, error=10.0) for c in coded]
+    frames: Any = [SimpleNamespace(coded=c, error=error) for c in coded]
     return Try(40.0, structure, frames, {})
 
 
@@ -61,11 +70,16 @@ def test_near_anchors_have_to_save_what_their_key_frames_take(saved: int, chosen
     found, encodes = structures(96, (4, 8)), Encodes(lambda structure: 30 - saved * (structure.anchor == 4))
     likely = found.likely
     assert found.best(40.0, encodes).structure.anchor == chosen
-    assert encodes.asked == [(GopSettings(8, 96), TRIAL), (GopSettings(4, 96), TRIAL), (GopSettings(chosen, 96), 96)]
+    assert encodes.asked == [
+        *[(GopSettings(8, 96), SLOPE_TRIAL)] * 2,
+        (GopSettings(8, 96), TRIAL),
+        (GopSettings(4, 96), TRIAL),
+        (GopSettings(chosen, 96), 96),
+    ]
     assert encodes.frames == likely
     likely = found.likely
     found.best(41.0, encodes)
-    assert encodes.asked[3:] == [(GopSettings(chosen, 96), 96)], "what was found at the first quality stays"
+    assert encodes.asked[5:] == [(GopSettings(chosen, 96), 96)], "what was found at the first quality stays"
     assert likely == 96
 
 
@@ -75,6 +89,7 @@ def test_a_long_segment_is_encoded_once_in_the_structure_that_its_beginning_chos
     encodes = Encodes(lambda structure: bytes_of.get((structure.anchor, structure.drop), 30))
     assert found.best(40.0, encodes).structure == GopSettings(16, 96, 0.8)
     assert [(s.anchor, s.drop, count) for s, count in encodes.asked] == [
+        *[(8, 1.0, SLOPE_TRIAL)] * 2,
         (8, 1.0, TRIAL),
         (16, 1.0, TRIAL),
         (16, 0.8, TRIAL),
@@ -88,7 +103,9 @@ def test_the_temporal_filter_is_tried_on_the_beginning(filtered: int, bare: int,
     encodes = Encodes(lambda structure: filtered if structure.filtered else bare)
     assert found.best(40.0, encodes).structure.filtered == chosen
     assert encodes.asked[:2] == [(GopSettings(8, 96, filtered=f), FILTER_TRIAL) for f in (True, False)]
-    assert all(structure.filtered == chosen and count in (TRIAL, 96) for structure, count in encodes.asked[2:])
+    assert all(
+        structure.filtered == chosen and count in (SLOPE_TRIAL, TRIAL, 96) for structure, count in encodes.asked[2:]
+    )
     found.best(41.0, encodes)
     assert encodes.asked[-1] == (found.left[0], 96), "what was found at the first quality stays"
 
@@ -106,6 +123,27 @@ def test_the_least_of_a_row_is_found_from_its_middle() -> None:
 
 
 def test_a_structure_far_behind_half_way_is_given_up() -> None:
-    best = tried(GopSettings(8), 96, 30)
-    assert not behind(tried(GopSettings(16), 48, 31), best)
-    assert behind(tried(GopSettings(16), 48, 40), best)
+    found, best = structures(96, (8, 16)), tried(GopSettings(8), 96, 30)
+    assert not found.behind(tried(GopSettings(16), 48, 31), best)
+    assert found.behind(tried(GopSettings(16), 48, 40), best)
+
+
+def slope_of(low: float, high: float, other: int) -> float:
+    """What a dB is found to take where quality 40 is `high` dB at a frame's 30 bytes, and lower is `low` at `other`."""
+
+    def encode(quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
+        assert quality in (40.0, 40.0 - LOWER)
+        psnr, size = (low, other) if quality < 40 else (high, 30)
+        return tried(structure, count, size, 255**2 / 10 ** (psnr / 10))
+
+    found = structures(96, (8, 16))
+    found.best(40.0, encode)
+    return found.slope
+
+
+def test_structures_are_compared_at_what_a_decibel_takes_in_the_segment() -> None:
+    bytes_of = [1000 + 95 * other for other in (20, 30)]
+    assert slope_of(30.0, 31.0, 20) == pytest.approx(math.log(bytes_of[1] / bytes_of[0]))
+    assert slope_of(30.0, 30.1, 1) == SLOPES[1], "more than is believed"
+    assert slope_of(30.0, 40.0, 29) == SLOPES[0]
+    assert slope_of(30.0, 30.0, 20) == USUAL_SLOPE, "alike: nothing can be told"
