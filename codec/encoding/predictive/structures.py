@@ -91,7 +91,7 @@ class Structures:
         high, low = (encode(q, middle, count) for q in (quality, max(quality - LOWER, 0.0)))
         if high.psnr - low.psnr < 0.1:  # too near each other to tell
             return USUAL_SLOPE
-        slope = math.log(self.expected(high) / self.expected(low)) / (high.psnr - low.psnr)
+        slope = (_log(self.expected(high)) - _log(self.expected(low))) / (high.psnr - low.psnr)
         return min(max(slope, SLOPES[0]), SLOPES[1])
 
     def order(self, structure: GopSettings, count: int) -> list[list[Planned]]:
@@ -110,11 +110,16 @@ class Structures:
 
     def cost(self, part: Try) -> float:
         """What structures are compared by: log bytes, at like PSNR."""
-        return math.log(self.expected(part)) - self.slope * part.psnr
+        return _log(self.expected(part)) - self.slope * part.psnr
 
     def behind(self, part: Try, best: Try) -> bool:
         """Whether a part of the frames is so far behind the same frames of another try that it is given up."""
         numbers = {e.coded.number for e in part.frames}
         same = replace(best, frames=[e for e in best.frames if e.coded.number in numbers])
-        far = math.log(part.record_bytes / same.record_bytes) - self.slope * (part.psnr - same.psnr)
+        far = _log(part.record_bytes) - _log(same.record_bytes) - self.slope * (part.psnr - same.psnr)
         return far > GIVEN_UP
+
+
+def _log(size: float) -> float:
+    """Log bytes, of a byte at least: all frames of a segment may be empty."""
+    return math.log(max(size, 1.0))

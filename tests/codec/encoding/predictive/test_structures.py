@@ -32,11 +32,10 @@ def structures(
     return Structures(model, frames, ())
 
 
-def tried(structure: GopSettings, count: int, other: int, error: float = 10.0) -> Try:
-    """A key frame of 1000 bytes, the other frames of `other`."""
+def tried(structure: GopSettings, count: int, other: int, error: float = 10.0, key: int = 1000) -> Try:
+    """A key frame of `key` bytes, the other frames of `other`."""
     coded = [
-        SimpleNamespace(number=t, references=(0,) if t else (), record=bytes(other if t else 1000))
-        for t in range(count)
+        SimpleNamespace(number=t, references=(0,) if t else (), record=bytes(other if t else key)) for t in range(count)
     ]
     frames: Any = [SimpleNamespace(coded=c, error=error) for c in coded]
     return Try(40.0, structure, frames, {})
@@ -147,3 +146,14 @@ def test_structures_are_compared_at_what_a_decibel_takes_in_the_segment() -> Non
     assert slope_of(30.0, 30.1, 1) == SLOPES[1], "more than is believed"
     assert slope_of(30.0, 40.0, 29) == SLOPES[0]
     assert slope_of(30.0, 30.0, 20) == USUAL_SLOPE, "alike: nothing can be told"
+
+
+def test_segments_of_empty_frames_are_compared_too() -> None:
+    found = structures(96, (4, 8), temporal_filter="auto")
+
+    def encode(quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
+        assert best is None or not found.behind(tried(structure, count // 2, 0, key=0), best)
+        return tried(structure, count, 0, 10.0 if quality == 40 else 20.0, key=0)
+
+    assert found.best(40.0, encode).record_bytes == 0
+    assert found.slope == SLOPES[0], "a dB takes nothing"
