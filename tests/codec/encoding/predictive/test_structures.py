@@ -115,6 +115,14 @@ def test_what_a_short_segment_was_tried_with_is_not_encoded_again() -> None:
     assert encodes.asked == [(GopSettings(8, 96, filtered=f), 20) for f in (True, False)]
 
 
+def test_what_is_tried_whole_is_not_encoded_again() -> None:
+    found, encodes = structures(60, (4, 8)), Encodes()
+    likely = found.likely
+    found.best(40.0, encodes)
+    assert encodes.asked[2:] == [(GopSettings(8, 96), 60), (GopSettings(4, 96), 60)]
+    assert encodes.frames == likely
+
+
 def test_the_least_of_a_row_is_found_from_its_middle() -> None:
     for row in ([3, 2, 1, 4], [1, 2, 3, 4, 5], [9, 1], [5], [4, 3, 2, 1]):
         assert least(row, float) == min(row)
