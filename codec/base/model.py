@@ -70,14 +70,14 @@ class Codec(nn.Module):
         hyper = self.analysis.hyper(latents, net.units(quality, predicted), predicted)
         hyper = ste_round(hyper).clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         weight = lagrangians(quality)[:, None, None, None] * steps.detach().square() / 3
-        _, coded, bits = net.quantize(latents, hyper, moved, features, quality, weight)
-        sites = net.reconstruct(coded, steps, prediction, features, quality, predicted)
+        quantized = net.quantize(latents, hyper, moved, features, quality, weight)
+        sites = net.reconstruct(quantized.latents, steps, prediction, features, quality, predicted)
         output = from_detail(from_layers(sites))
         error = (output - frame).square().mean((1, 2, 3))
         own = left.square().mean((1, 2, 3)) if predicted else torch.zeros_like(error)
         decoded = output.detach().round().clamp(0, 255).byte()
         with torch.autocast(frame.device.type, enabled=False):
-            return Outcome(decoded, error, own, bits, net.hyper_bits(hyper, quality, predicted))
+            return Outcome(decoded, error, own, quantized.bits, net.hyper_bits(hyper, quality, predicted))
 
 
 def load_codec(path: Path) -> Codec:

@@ -2,6 +2,7 @@
 
     motion with sides, hyper-latents, residuals of the latents: each where its flag is set, all zero where it is not
 
+Where some cells have their luma in other values than latents, the residuals of theirs are coded after all others.
 Every part is coded in passes, each value under the table row that earlier passes suggest; a value whose row is 0 is 0
 and is not coded. One function walks each part for both directions, through a `Port` (`codec.rate.ports`).
 """
@@ -9,15 +10,18 @@ and is not coded. One function walks each part for both directions, through a `P
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from bitstream import MalformedChunk
+from codec.network.predictive.cell_transforms import as_latents_seen
 from codec.network.predictive.frames import moving_of
-from codec.network.predictive.network import FIRST, GLOBALS, HYPER, MOVING, SECOND, PredictiveNetwork
+from codec.network.predictive.network import FIRST, FIRST_LUMA, GLOBALS, HYPER, MOVING, SECOND, PredictiveNetwork
 from codec.network.predictive.quality import KNOTS, QUALITIES
 from codec.network.predictive.scales import MAGNITUDES, IntegerLayer, TrainedLayer
 from codec.network.predictive.symbols import (
@@ -27,10 +31,12 @@ from codec.network.predictive.symbols import (
     MOTION,
     PARTS,
     RESIDUALS,
+    TRANSFORMS,
     Integers,
     Symbols,
 )
-from codec.network.predictive.transform import LATENTS
+from codec.network.predictive.transform import LATENTS, LUMA
+from codec.rate.cell_values import UNTOLD, CellValues, code_share, code_transforms, expected
 from codec.rate.motion import code_motion
 from codec.rate.ports import Port, ReadingPort, WritingPort
 
@@ -99,7 +105,8 @@ class FrameCoder:
         done: Callable[[int], None] = lambda flag: None,
     ) -> Symbols:
         """Walk the parts of a frame; done: called after each."""
-        motion, sides, hyper, residuals = symbols.motion, symbols.sides, symbols.hyper, symbols.residuals
+        motion, sides, hyper = symbols.motion, symbols.sides, symbols.hyper
+        residuals, transforms = symbols.residuals, symbols.transforms
         networks = self._networks_for(quality, bool(len(motion)))
         if flags & MOTION:
             motion, sides = code_motion(port, motion, sides, ratio or 1.0, carried)
@@ -108,10 +115,11 @@ class FrameCoder:
             hyper = _code_hyper(port, hyper, networks[:2])
         done(HYPERS)
         if flags & RESIDUALS:
-            seen = [self._seen(hyper), _moved(Symbols(motion, sides, hyper, residuals))]
-            residuals = _code_residuals(port, residuals, np.concatenate(seen, -1), networks[2:])
+            seen = [self._seen(hyper), _moved(replace(symbols, motion=motion, sides=sides))]
+            context, otherwise = np.concatenate(seen, -1), bool(flags & TRANSFORMS)
+            residuals, transforms = _code_residuals(port, residuals, transforms, context, networks[2:], otherwise)
         done(RESIDUALS)
-        return Symbols(motion, sides, hyper, residuals, flags & (MEAN | BARE))
+        return Symbols(motion, sides, hyper, residuals, transforms, flags & (MEAN | BARE))
 
     def _networks_for(self, quality: int, predicted: bool) -> list[Layers]:
         """All scale networks, told the globals: two of hyper-latents, then four of residuals."""
@@ -133,7 +141,8 @@ class FrameCoder:
 
 def check_flags(flags: int, references: int, where: str) -> None:
     """Raise MalformedChunk for parts that a frame of so many references does not have."""
-    if flags & ~(sum(PARTS) | MEAN | BARE) or (flags & (MOTION | MEAN | BARE) and not references):
+    without = (flags & (MOTION | MEAN | BARE) and not references) or (flags & TRANSFORMS and not flags & RESIDUALS)
+    if flags & ~(sum(PARTS) | TRANSFORMS | MEAN | BARE) or without:
         raise MalformedChunk(f"{where}: flags {flags} name parts that this frame does not have")
 
 
@@ -148,25 +157,60 @@ def _code_hyper(port: Port, hyper: Integers, networks: list[Layers]) -> Integers
     return np.ascontiguousarray(out.T).reshape(channels, h, w)
 
 
-def _code_residuals(port: Port, residuals: Integers, context: NDArray[np.float32], networks: list[Layers]) -> Integers:
-    """context: of the hyper-latents and of motion, [h w, context + MOVING]."""
+def _code_residuals(
+    port: Port,
+    residuals: Integers,
+    transforms: Integers,
+    context: NDArray[np.float32],
+    networks: list[Layers],
+    otherwise: bool,
+) -> tuple[Integers, Integers]:
+    """-> residuals and transforms.
+
+    context: of the hyper-latents and of motion, [h w, context + MOVING]. otherwise: whether some cells have their luma
+    in other values than latents. Then their latents are not coded, and networks see what the values come to.
+    """
     channels, h, w = residuals.shape
-    boards = checkerboard(h, w)
     cells = _cells(residuals[list(CODED)])  # FIRST channels, then SECOND
+    values, chosen = _cells(residuals[:LUMA]), transforms.ravel()
     out = np.empty_like(cells)
-    near = np.zeros((len(cells), 0), np.float32)
-    for board, (low, high) in zip(boards, (networks[:2], networks[2:]), strict=True):
-        values = cells[board]
+    found, others = np.zeros(h * w, np.int16), np.full(h * w, UNTOLD)
+    near = np.zeros((h * w, 0), np.float32)
+    share = code_share(port, transforms) if otherwise else 0
+    in_cells = CellValues(port, h, w)
+    for number, board in enumerate(checkerboard(h, w)):
+        low, high = networks[2 * number : 2 * number + 2]
         inputs = np.concatenate((context[board], near[board]), -1)
-        begun = port(values[:, : len(FIRST)], _run(low, inputs))
-        inputs = np.concatenate((inputs, MAGNITUDES[np.abs(begun)]), -1)
-        rest = port(values[:, len(FIRST) :], _run(high, inputs))
+        rows = _run(low, inputs)
+        here = np.zeros(0, np.intp)  # of the cells of this pass, those with other values
+        if otherwise:
+            hopes = expected(rows[:, :FIRST_LUMA])
+            found[board] = code_transforms(port, chosen[board], hopes, others[board], share)
+            here = np.flatnonzero(found[board])
+            rows[here, :FIRST_LUMA] = 0
+        begun = port(cells[board, : len(FIRST)], rows)
+        if len(here):
+            there = board[here]
+            values[there] = in_cells.code(values[there], there, found[there], hopes[here])
+            latents = as_latents_seen(torch.from_numpy(values[there]).float(), torch.from_numpy(found[there]))
+            latents = latents.numpy().astype(np.int16)
+        known = begun.copy()
+        if len(here):
+            known[here, :FIRST_LUMA] = latents[:, list(FIRST[:FIRST_LUMA])]
+        rows = _run(high, np.concatenate((inputs, MAGNITUDES[np.abs(known)]), -1))
+        rows[here, : LUMA - FIRST_LUMA] = 0
+        rest = port(cells[board, len(FIRST) :], rows)
         out[board] = np.concatenate((begun, rest), -1)
-        if board is boards[0]:
-            near = _around(out[board], board, (h, w))
+        known = np.concatenate((known, rest), -1)
+        if len(here):
+            known[here, len(FIRST) : len(FIRST) + LUMA - FIRST_LUMA] = latents[:, list(SECOND[: LUMA - FIRST_LUMA])]
+        if number == 0:
+            near = _around(known, board, (h, w))
+            others = _beside(found.reshape(h, w) != 0).ravel()
     result = np.empty((channels, h * w), np.int16)
     result[list(CODED)] = out.T
-    return result.reshape(channels, h, w)
+    result[:LUMA, found != 0] = values[found != 0].T
+    return result.reshape(channels, h, w), found.reshape(h, w)
 
 
 def _moved(symbols: Symbols) -> NDArray[np.float32]:
@@ -209,6 +253,12 @@ def _around(values: Integers, places: Places, size: tuple[int, int]) -> NDArray[
     p[1:-1, 1:-1] = seen.reshape(h, w, -1)
     sums = p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1]  # up to 896
     return ((sums + 2) >> 2).astype(np.float32).reshape(h * w, -1)
+
+
+def _beside(cells: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many of the four cells around each are set: [h, w]."""
+    p = np.pad(cells, 1).astype(np.int64)
+    return p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1]
 
 
 def _layers(network: nn.Module) -> Layers:

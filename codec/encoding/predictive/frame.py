@@ -14,6 +14,7 @@ from torch import Tensor
 from bitstream.frame_table import CodedFrame
 from codec.encoding.predictive.analysis import Analysis
 from codec.encoding.predictive.block_match import Shown
+from codec.encoding.predictive.cell_transforms import Choose
 from codec.encoding.predictive.flow import Flows, luma
 from codec.encoding.predictive.motion_search import Found, SearchSettings, search
 from codec.network.predictive.frames import (
@@ -112,7 +113,7 @@ class FrameEncoder:
             if F.mse_loss(mean, wanted) < F.mse_loss(prediction, wanted):
                 prediction, moved = mean, replace(moved, made=MEAN)
         left = (wanted - prediction) * PIXEL
-        hyper, residuals = self._quantized(left, features, q, weight, moving_of(moved) if predicted else None)
+        coded = self._quantized(left, features, q, weight, moving_of(moved) if predicted else None)
 
         def written(symbols: Symbols) -> Written:
             return Written(symbols.flags, *self.coder.write(symbols, quality, ratio, carried))
@@ -126,7 +127,7 @@ class FrameEncoder:
             cost = 8 * len(coded.record) + weight * _mse(decoded, towards) * height * width
             return cost, encoded, reference
 
-        whole = written(replace(moved, hyper=hyper, residuals=residuals))
+        whole = written(replace(moved, **coded))
         pixels = corrected(net, [whole.kept], (prediction, features), q, predicted)
         tries = [made(whole, pixels)]
         if predicted:
@@ -148,8 +149,8 @@ class FrameEncoder:
 
     def _quantized(
         self, left: Tensor, features: Tensor, quality: Tensor, weight: float, moved: Tensor | None
-    ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """-> hyper-latents and residuals.
+    ) -> dict[str, Integers]:
+        """-> hyper-latents, residuals and transforms, as `Symbols` has them.
 
         left: of the frame by its prediction, as of `to_detail`. weight: bits of a squared error.
         """
@@ -160,8 +161,12 @@ class FrameEncoder:
         if predicted:
             hyper = hyper.sign() * (hyper.abs() - DEAD).clamp_min(0)
         hyper = hyper.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
-        residuals, _, _ = net.quantize(latents, hyper, moved, features, quality, weight * steps.square() / 3)
-        return hyper[0].numpy().astype(np.int16), residuals[0].numpy().astype(np.int16)
+        weights, choose = weight * steps.square() / 3, Choose(quality, weight / 3)
+        found = net.quantize(latents, hyper, moved, features, quality, weights, choose)
+        if choose.saved < 0 and found.transforms.any():  # less than saying where takes
+            found = net.quantize(latents, hyper, moved, features, quality, weights)
+        parts = {"hyper": hyper, "residuals": found.residuals, "transforms": found.transforms}
+        return {name: part[0].numpy().astype(np.int16) for name, part in parts.items()}
 
 
 def _known(

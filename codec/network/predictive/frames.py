@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from codec.network.predictive.cell_transforms import to_latents
 from codec.network.predictive.motion import compensate, motion_size
 from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard, moving
 from codec.network.predictive.symbols import BARE, MEAN, Symbols, untouched
@@ -34,6 +35,7 @@ def empty_symbols(network: PredictiveNetwork, height: int, width: int, reference
         np.zeros((max(references - 1, 0), *motion_size(height, width)), np.int16),
         np.zeros((network.shape.hyper, h // HYPER, w // HYPER), np.int16),
         np.zeros((LATENTS, h, w), np.int16),
+        np.zeros((h, w), np.int16),
     )
 
 
@@ -108,13 +110,15 @@ def corrected(
         torch.from_numpy(np.stack(x)).to(quality.device, torch.float32, memory_format=torch.channels_last)
         for x in ([s.hyper for s in symbols], [s.residuals for s in symbols])
     )
+    transforms = torch.from_numpy(np.stack([s.transforms for s in symbols])).to(quality.device)
+    steps = network.steps(quality, predicted)
+    residuals = to_latents(residuals, transforms, steps, quality)
     context = network.hyper_features(hyper)
     board = checkerboard(*residuals.shape[2:], quality.device)
     units = network.units(quality, predicted)
     first = network.first_means(hyper, context, features, units, predicted).add_(residuals).mul_(board)
     second = network.second_means(first, context, features, units, predicted).add_(residuals).mul_(~board)
     latents = second.add_(first)
-    steps = network.steps(quality, predicted)
     return network.reconstruct(latents, steps, pixels, features, quality, predicted)
 
 

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.network.predictive.cell_transforms import as_latents_seen, to_latents
 from codec.network.predictive.layers import Residual, act, zeroed
-from codec.network.predictive.quality import KNOTS, initial_step, knot_quality, knot_weights
+from codec.network.predictive.quality import KNOTS, knot_quality, knot_weights, matched_steps
 from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, TrainedLayer, row_bits, row_ratio, scale_network
 from codec.network.predictive.transform import (
     BLOCK,
@@ -52,9 +54,9 @@ class Shape:
 
 
 # Channels coded first in a cell: low frequencies of each colour. The others are coded knowing them.
-_FIRST_LUMA, _FIRST_CHROMA = 13, 3
+FIRST_LUMA, _FIRST_CHROMA = 13, 3
 FIRST = (
-    *range(_FIRST_LUMA),
+    *range(FIRST_LUMA),
     *range(LUMA, LUMA + _FIRST_CHROMA),
     *range(LUMA + CHROMA, LUMA + CHROMA + _FIRST_CHROMA),
 )
@@ -84,6 +86,27 @@ def moving(motion: Tensor, sides: Tensor, height: int, width: int) -> Tensor:
     alone = F.pad(64.0 * sides[:, :1].abs(), (0, 0) * 2 + (0, 1 - sides[:, :1].shape[1]))
     found = torch.cat((*told, alone), 1)
     return F.pad(found, (0, width - found.shape[3], 0, height - found.shape[2]))
+
+
+class ChooseTransforms(Protocol):
+    """Tells in what transforms cells have their luma (`cell_transforms`)."""
+
+    def __call__(self, wanted: Tensor, cost: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """-> transforms int64 [n], values [n, LUMA] of cells with others than DCT8, in their steps; 0 elsewhere.
+
+        wanted: luma latents of cells less their means, in units of a pixel, [n, LUMA]. cost: bits of these as latents
+        and what their errors weigh, [n]. rows: of those of them that are in FIRST, [n, FIRST_LUMA].
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """What `quantize` makes of frames."""
+
+    residuals: Tensor  # as a file holds them, [B, LATENTS, h, w]
+    transforms: Tensor  # integers [B, h, w]
+    latents: Tensor  # as a decoder has them, in steps, [B, LATENTS, h, w]
+    bits: Tensor  # of the latents where they were all coded, [B]
 
 
 @lru_cache(16)
@@ -140,7 +163,7 @@ class PredictiveNetwork(nn.Module):
         self.loop = nn.Conv2d(colours + shape.guide, shape.detail, 3, padding=1)
         self.loop_out = zeroed(nn.Conv2d(shape.detail, colours, 3, padding=1))
         self.synthesis = nn.Parameter(block_basis().T.clone())  # [pixels, LATENTS]
-        steps = torch.tensor([initial_step(knot_quality(k)) for k in range(KNOTS)]).log()
+        steps = matched_steps(torch.tensor([knot_quality(k) for k in range(KNOTS)])).log()
         self.log_step = nn.Parameter(steps[None, :, None].repeat(2, 1, LATENTS))  # key, predicted
         self.log_unit = nn.Parameter(torch.zeros(2, KNOTS, LATENTS))  # key, predicted: see `units`
 
@@ -263,12 +286,14 @@ class PredictiveNetwork(nn.Module):
         features: Tensor,
         quality: Tensor,
         weight: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents in steps, float32 [B, LATENTS, h, w] -> (residuals, the latents as a decoder has them, bits [B]).
+        choose: ChooseTransforms | None = None,
+    ) -> Quantized:
+        """Latents in steps, float32 [B, LATENTS, h, w], to integers, and back.
 
         moved: of `moving`; None for key frames. weight: bits that a squared error of one step is worth, [B, LATENTS,
         1, 1]. Each residual is rounded to the integer of least error x weight + bits under the row that its context
-        gives. Gradients reach means and scales.
+        gives. Gradients reach means and scales. choose: tells what a cell has its luma in, of a single frame; None for
+        latents everywhere.
         """
         predicted = moved is not None
         if moved is None:
@@ -279,15 +304,22 @@ class PredictiveNetwork(nn.Module):
         board = checkerboard(*latents.shape[2:], latents.device)
         cells = _halves(*latents.shape[2:], latents.device)
         weights = weight.flatten(1)[:, None]
-        units = self.units(quality, predicted)
+        units, steps = self.units(quality, predicted), self.steps(quality, predicted)
+
+        def told_in_latents(found: Quantized) -> Tensor:
+            return to_latents(found.residuals, found.transforms, steps, quality)
 
         mean = self.first_means(hyper, seen, features, units, predicted)
-        first, bits = self._rounded(latents.detach() - mean, cells[0], told, (), weights, self.scales[:2])
-        coded = (first + mean) * board
+        wanted = latents.detach() - mean
+        first = self._rounded(wanted, cells[0], told, (), weights, self.scales[:2], steps, choose)
+        coded = (told_in_latents(first) + mean) * board
         mean = self.second_means(coded, seen, features, units, predicted)
-        near = (_cells(_around(_magnitudes(first))),)
-        second, more = self._rounded(latents.detach() - mean, cells[1], told, near, weights, self.scales[2:])
-        return first + second, torch.where(board, coded, second + mean), bits + more
+        near = (_cells(_around(_magnitudes(first.latents))),)
+        wanted = latents.detach() - mean
+        second = self._rounded(wanted, cells[1], told, near, weights, self.scales[2:], steps, choose)
+        coded = torch.where(board, coded, told_in_latents(second) + mean)
+        both = first.residuals + second.residuals
+        return Quantized(both, first.transforms + second.transforms, coded, first.bits + second.bits)
 
     def _rounded(
         self,
@@ -297,23 +329,48 @@ class PredictiveNetwork(nn.Module):
         near: tuple[Tensor, ...],
         weights: Tensor,
         networks: nn.ModuleList,
-    ) -> tuple[Tensor, Tensor]:
-        """One pass: integers [B, LATENTS, h, w], zero but at the cells of numbers `where`, and their bits [B]."""
+        steps: Tensor,
+        choose: ChooseTransforms | None,
+    ) -> Quantized:
+        """One pass: all zero but at the cells of numbers `where`. latents: the residuals as scale networks see them."""
         order = _index(FIRST + SECOND, x.device)
         values = _cells(x).index_select(1, where).index_select(2, order)  # [B, n, LATENTS]
         weights = weights.index_select(2, order)
         inputs = torch.cat((told, *near), -1).index_select(1, where)
         parts: list[Tensor] = []
-        bits = x.new_zeros(len(x))
+        rows: list[Tensor] = []
         split = (len(FIRST), len(SECOND))
         for own, weight, network in zip(values.split(split, 2), weights.split(split, 2), networks, strict=True):
-            rows = network(torch.cat((inputs, *map(_magnitudes, parts)), -1))
-            symbols = _nearest_in_cost(own, rows, weight)
-            bits = bits + row_bits(symbols, rows).sum((1, 2))
-            parts.append(symbols)
-        coded = torch.cat(parts, -1).index_select(2, order.argsort())
-        out = x.new_zeros(len(x), x[0, 0].numel(), LATENTS).index_copy(1, where, coded)
-        return out.mT.unflatten(2, x.shape[2:]), bits
+            rows.append(network(torch.cat((inputs, *map(_magnitudes, parts)), -1)))
+            parts.append(_nearest_in_cost(own, rows[-1], weight))
+        places, coded = order.argsort(), torch.cat(parts, -1)
+        bits = row_bits(coded, torch.cat(rows, -1))
+
+        def placed(cells: Tensor) -> Tensor:
+            """[B, n, C] -> [B, C, h, w]."""
+            out = x.new_zeros(len(x), x[0, 0].numel(), cells.shape[2])
+            return out.index_copy(1, where, cells).mT.unflatten(2, x.shape[2:])
+
+        latents = coded.index_select(2, places)
+        transforms = latents.new_zeros(latents.shape[:2])
+        if choose is None:
+            return Quantized(placed(latents), placed(transforms[..., None])[:, 0], placed(latents), bits.sum((1, 2)))
+        cost = bits + (values - coded).square() * weights
+        cost, wanted = (y.index_select(2, places)[0, :, :LUMA] for y in (cost, values))
+        transforms, other = choose(wanted * steps[0, :LUMA, 0, 0], cost.sum(1), rows[0][0, :, :FIRST_LUMA])
+        here = transforms.nonzero()[:, 0]
+        residuals = latents.clone()
+        if len(here):
+            latents[0, here, :LUMA] = as_latents_seen(other[here], transforms[here])
+            begun = latents[:, here].index_select(2, order[: len(FIRST)])
+            row = networks[1](torch.cat((inputs[:, here], _magnitudes(begun)), -1))
+            after = _nearest_in_cost(values[:, here, len(FIRST) :], row, weights[..., len(FIRST) :])
+            chroma = order[len(FIRST) + LUMA - FIRST_LUMA :]  # SECOND ones, which know of the luma
+            latents[0, here[:, None], chroma] = after[0, :, LUMA - FIRST_LUMA :]
+            residuals[0, here] = latents[0, here]
+            residuals[0, here, :LUMA] = other[here]
+        found = placed(transforms[None, :, None].float())[:, 0]
+        return Quantized(placed(residuals), found, placed(latents), bits.sum((1, 2)))
 
     # ---- reconstruction ----
 

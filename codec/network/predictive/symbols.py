@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int16]
 
 MOTION, HYPERS, RESIDUALS = 1, 2, 4  # flags of a record; sides are part of motion
+TRANSFORMS = 8  # flag: the luma of some cells is not coded as latents
 MEAN = 32  # flag: the prediction is the mean of what the references show
 BARE = 64  # flag: where no residual is, the frame is its prediction
 PARTS = {MOTION: "motion", HYPERS: "hyper-latents", RESIDUALS: "latents"}
@@ -22,14 +23,16 @@ class Symbols:
     motion: Integers  # [references, 2, rows, columns], (y, x) in quarter pixels
     sides: Integers  # [references - 1, rows, columns]: 1 the first alone shows a block, -1 the second, 0 both
     hyper: Integers  # [hyper, h / 4, w / 4]
-    residuals: Integers  # [LATENTS, h, w]: latents minus their means, in steps
+    residuals: Integers  # [LATENTS, h, w]: latents minus their means, in steps; for some luma, see `cell_transforms`
+    transforms: Integers  # [h, w]: of `cell_transforms`, what the residuals of luma are
     made: int = 0  # MEAN, BARE
 
     @property
     def flags(self) -> int:
         """Which parts are not all zero, and how the frame is made of them."""
         parts = (self.motion.any() or self.sides.any(), self.hyper.any(), self.residuals.any())
-        return self.made | sum(flag for flag, there in zip(PARTS, parts, strict=True) if there)
+        otherwise = TRANSFORMS if self.transforms.any() and parts[2] else 0
+        return self.made | otherwise | sum(flag for flag, there in zip(PARTS, parts, strict=True) if there)
 
     @property
     def untouched(self) -> bool:

@@ -64,10 +64,10 @@ def from_blocks(blocks: Tensor) -> Tensor:
     return F.pixel_shuffle(blocks, DETAILS)
 
 
-def _cosines() -> Tensor:
-    """float64 [8, 8]: rows of the orthonormal DCT-II."""
-    k = torch.arange(BLOCK, dtype=torch.float64)
-    rows = torch.cos(math.pi / BLOCK * (k[None] + 0.5) * k[:, None]) * math.sqrt(2 / BLOCK)
+def cosine_rows(size: int) -> Tensor:
+    """float64 [size, size]: rows of the orthonormal DCT-II."""
+    k = torch.arange(size, dtype=torch.float64)
+    rows = torch.cos(math.pi / size * (k[None] + 0.5) * k[:, None]) * math.sqrt(2 / size)
     rows[0] /= math.sqrt(2)
     return rows
 
@@ -78,13 +78,17 @@ def _by_frequency(count: int) -> list[tuple[int, int]]:
     return sorted(cells, key=lambda f: (f[0] + f[1], max(f), f))[:count]
 
 
+def plane_basis(count: int) -> Tensor:
+    """Of one colour, orthonormal: float64 [count, 8, 8], lowest frequencies first."""
+    cosines = cosine_rows(BLOCK)
+    return torch.stack([torch.outer(cosines[v], cosines[h]) for v, h in _by_frequency(count)])
+
+
 def block_basis() -> Tensor:
     """Orthonormal rows, float32 [LATENTS, 3 * 64], in the order of `to_blocks(to_detail(pixels))`."""
-    cosines = _cosines()
     rows = []
     for color, count in zip(_COLORS, (LUMA, CHROMA, CHROMA), strict=True):
         weights = torch.tensor(color, dtype=torch.float64)
         weights /= weights.norm()
-        for v, h in _by_frequency(count):
-            rows.append(weights[:, None, None] * torch.outer(cosines[v], cosines[h]))
-    return to_blocks(to_detail(torch.stack(rows))).flatten(1).float()
+        rows.append(plane_basis(count)[:, None] * weights[:, None, None])
+    return to_blocks(to_detail(torch.cat(rows))).flatten(1).float()

@@ -6,11 +6,11 @@ from codec.network.predictive.quality import (
     KNOTS,
     OCTAVE,
     QUALITIES,
-    initial_step,
     knot_quality,
     knot_weights,
     lagrangian,
     lagrangians,
+    matched_steps,
 )
 
 
@@ -26,6 +26,7 @@ def test_knots_interpolate() -> None:
 
 def test_lambda_doubles_every_octave() -> None:
     assert abs(lagrangian(20 + OCTAVE) / lagrangian(20) - 2) < 1e-9
-    assert initial_step(40) < initial_step(20)
+    low, high = matched_steps(torch.tensor([20.0, 20.0 + 2 * OCTAVE]))
+    torch.testing.assert_close(low, 2 * high)  # lambda is worth 4 times as much
     quality = torch.tensor([0.0, 12.5, 63.0])
     torch.testing.assert_close(lagrangians(quality), torch.tensor([lagrangian(float(q)) for q in quality]))
