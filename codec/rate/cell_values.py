@@ -84,7 +84,8 @@ class CellValues:
         out = np.empty_like(values)
         classes = np.minimum(expected // COARSE, COARSES - 1)
         skip, dct4 = transforms == SKIP, transforms == DCT4
-        out[skip] = self._code_skip(values[skip], *np.divmod(cells[skip], self._size[1]), classes[skip])
+        y, x = np.divmod(cells[skip], self._size[1])
+        out[skip] = self._code_skip(values[skip], y, x, classes[skip])
         out[dct4] = self._code_dct4(values[dct4], classes[dct4])
         return out
 
@@ -107,7 +108,7 @@ class CellValues:
 
         even, odd = slice(0, None, 2), slice(1, None, 2)
         rows, coarse = VALUE_ROWS, classes[:, None, None]
-        code(even, even, np.broadcast_to(rows.skip_first[coarse], cells.shape))
+        code(even, even, rows.skip_first[coarse + np.zeros_like(cells)])
         code(odd, odd, rows.skip_odd[coarse, around((-1, -1), (-1, 1), (1, -1), (1, 1))])
         rest = rows.skip_rest[coarse, around((-1, 0), (1, 0), (0, -1), (0, 1))]
         code(even, odd, rest)
@@ -120,7 +121,7 @@ class CellValues:
         out, rows, coarse = np.zeros_like(values), VALUE_ROWS, classes[:, None, None]
         for places, table in (([0], rows.dct4_mean), ([1, half], rows.dct4_low)):
             part = values[..., places]
-            out[..., places] = self._port(part, np.broadcast_to(table[coarse], part.shape))
+            out[..., places] = self._port(part, table[coarse + np.zeros_like(part)])
         low = before(np.abs(out).sum(2, dtype=np.int64))[..., None]
         places = [v * half + h for v in range(half) for h in range(half) if v + h > 1]
         frequency = np.array([min(p // half + p % half, half) - 2 for p in places])

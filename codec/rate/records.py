@@ -192,8 +192,8 @@ def _code_residuals(
         if len(here):
             there = board[here]
             values[there] = in_cells.code(values[there], there, found[there], hopes[here])
-            latents = as_latents_seen(torch.from_numpy(values[there]).float(), torch.from_numpy(found[there]))
-            latents = latents.numpy().astype(np.int16)
+            told = as_latents_seen(torch.from_numpy(values[there]).float(), torch.from_numpy(found[there]))
+            latents = told.numpy().astype(np.int16)
         known = begun.copy()
         if len(here):
             known[here, :FIRST_LUMA] = latents[:, list(FIRST[:FIRST_LUMA])]

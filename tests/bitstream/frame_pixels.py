@@ -12,6 +12,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.bitstream.frame_record import stands_for
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.integer]
 
@@ -28,6 +30,7 @@ class Pixels:
 
     def __init__(self, tensors: Mapping[str, NDArray[np.float32]], quality: int) -> None:
         self._tensors = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+        self._step = 1.15 * math.sqrt(18 / (math.log(2) * 0.00003 * 2 ** (quality / 4.5)))
         self._knots = [max(0.0, 1 - abs(7 * quality / 63 - i)) for i in range(8)]
 
     def frame(
@@ -38,6 +41,7 @@ class Pixels:
         sides: Integers,
         hyper: Integers,
         residuals: Integers,
+        transforms: Integers,
         flags: int,
     ) -> NDArray[np.uint8]:
         """references: [3, H, W] each; the integers as records have them, all of the sides in one axis more."""
@@ -49,7 +53,10 @@ class Pixels:
             p, f = self.prediction(_padded(first, 8 * h, 8 * w), _padded(second, 8 * h, 8 * w), bool(flags & 32))
         else:
             p, f = np.full((12, 4 * h, 4 * w), 128.0), np.zeros((len(self._tensors["trunk.bias"]), h, w))
-        v = self.latents(hyper, residuals, f, predicted) * np.exp(self._at("log_step", predicted))[:, None, None]
+        v = (
+            self.latents(hyper, self._told(residuals, transforms, predicted), f, predicted)
+            * np.exp(self._at("log_step", predicted))[:, None, None]
+        )
         gain, bias = (self._at(name, predicted)[:, None, None] for name in ("gain", "bias"))
         t = _act(self._conv("trunk", v / 64, f) * np.exp(gain) + bias)
         for name in sorted({k.split(".")[1] for k in self._tensors if k.startswith("blocks.")}, key=int):
@@ -75,7 +82,15 @@ class Pixels:
         p = [u0[n] + (o[12 + n % 4] + 0.5) * (u1[n] - u0[n]) + 64 * o[n] for n in range(12)]
         return np.stack(p), f
 
-    def latents(self, hyper: Integers, residuals: Integers, f: Array, predicted: bool) -> Array:
+    def _told(self, residuals: Integers, transforms: Integers, predicted: bool) -> Array:
+        """Residuals of latents, whatever the luma of cells is told as."""
+        out = residuals.astype(np.float64)
+        steps = np.exp(self._at("log_step", predicted))[:64]
+        for y, x in zip(*np.nonzero(transforms), strict=True):
+            out[:64, y, x] = residuals[:64, y, x] @ np.array(stands_for(int(transforms[y, x]))) * self._step / steps
+        return out
+
+    def latents(self, hyper: Integers, residuals: Array, f: Array, predicted: bool) -> Array:
         _, h, w = residuals.shape
         first = np.add.outer(np.arange(h), np.arange(w)) % 2 == 0
         e = shuffle(self._conv("expand", hyper / 4), 4)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 from itertools import product
+from operator import mul
 from pathlib import Path
 
 import bitstream
@@ -19,7 +21,14 @@ MAGNITUDES = [int(v) for v in _TABLES[0].split(",")]
 MOTION_ROWS = {
     name: [int(v) for v in numbers.split()] for name, numbers in re.findall(r"([a-z]+)([\d\s]+)", _TABLES[1])
 }  # by name, the last index the fastest
+VALUE_ROWS: dict[str, list[int]] = {}  # likewise
+for line in _TABLES[2].splitlines():
+    name, *numbers = re.findall(r"[a-z]\w*|\d+", line)
+    if name.isdigit():  # goes on
+        name, numbers = [*VALUE_ROWS][-1], [name, *numbers]
+    VALUE_ROWS.setdefault(name, []).extend(map(int, numbers))
 LEVELS = {8: 0, 4: 1, 2: 2, 1: 3}  # of squares, by their width in blocks
+BEFORE = (1, 2, 3, 5, 9)
 FIRST = [*range(13), *range(64, 67), *range(79, 82)]
 SECOND = [c for c in range(94) if c not in FIRST]
 
@@ -132,9 +141,22 @@ class Page:
             out.update({(c, y, x): next(values) for y, x in cells for c in range(channels)})
         return out
 
-    def residuals(self, hyper: Map, channels: int, moving: dict[tuple[int, int], list[int]], told: list[int]) -> Map:
-        """moving: of every cell of the latents; see `moving_of`."""
-        out: Map = {}
+    def residuals(
+        self,
+        hyper: Map,
+        channels: int,
+        moving: dict[tuple[int, int], list[int]],
+        told: list[int],
+        otherwise: bool = False,
+    ) -> tuple[Map, Map]:
+        """-> residuals, or other values of luma, [channel, y, x], and transforms [y, x].
+
+        moving: of every cell of the latents; see `moving_of`. otherwise: flag 8.
+        """
+        out: Map = {}  # as what is coded after sees them
+        values: Map = {}
+        transforms: Map = {}
+        pixels: Map = {}  # of SKIP cells
         h, w = (1 + max(place) for place in zip(*moving, strict=True))
         context = {}
         for y, x in product(range(h // 4), range(w // 4)):
@@ -145,16 +167,107 @@ class Page:
             outputs = layer(seen, self._weights["scale_context"], 7, 255)
             for b, a in product(range(4), range(4)):
                 context[4 * y + b, 4 * x + a] = outputs[4 * b + a :: 16]
+        share = min(max(self.group([255])[0], 0), 31) if otherwise else 0
         for parity in (0, 1):
             cells = [(y, x) for y, x in product(range(h), range(w)) if (y + x) % 2 == parity]
             inputs = {c: context[c] + moving[c] + told + (_around(out, range(94), *c) if parity else []) for c in cells}
             for name, group in ((f"scales.{2 * parity}", FIRST), (f"scales.{2 * parity + 1}", SECOND)):
-                rows = [row for c in cells for row in scale_network(inputs[c], self._weights, name)]
-                values = iter(self.group(rows))
-                new: Map = {(c, y, x): next(values) for y, x in cells for c in group}
+                rows = {c: scale_network(inputs[c], self._weights, name) for c in cells}
+                if group is FIRST:
+                    hopes: Map = {c: sum(rows[c][:13]) for c in cells}
+                    here: Map = self._transforms(hopes, transforms, parity, share) if otherwise else {}
+                masked = [
+                    0 if here.get(c) and channel < 64 else row
+                    for c in cells
+                    for channel, row in zip(group, rows[c], strict=True)
+                ]
+                found = iter(self.group(masked))
+                new: Map = {(c, y, x): next(found) for y, x in cells for c in group}
+                if group is FIRST:
+                    others: Map = {c: k for c, k in here.items() if k}
+                    squares = self._values(others, hopes, pixels)
+                for (y, x), square in squares.items():
+                    luma = seen_for(square, here[y, x])
+                    new |= {(c, y, x): luma[c] for c in group if c < 64}
                 inputs = {(y, x): inputs[y, x] + [MAGNITUDES[abs(new[c, y, x])] for c in group] for y, x in cells}
                 out |= new
-        return out
+            transforms |= here
+            values |= {(n, y, x): v for (y, x), square in squares.items() for n, v in enumerate(square)}
+        return out | values, {(y, x): transforms.get((y, x), 0) for y, x in product(range(h), range(w))}
+
+    def _transforms(self, hopes: Map, known: Map, parity: int, share: int) -> Map:
+        near = {c: sum(known.get(p, 0) != 0 for p in _beside(*c)) if parity else 5 for c in hopes}
+        rows = [VALUE_ROWS["other"][6 * min(hope // 52, 11) + near[c]] for c, hope in hopes.items()]
+        other = [c for c, value in zip(hopes, self.group(rows), strict=True) if value]
+        which = self.group([192 + share] * len(other))
+        return dict.fromkeys(hopes, 0) | {c: 2 if value else 1 for c, value in zip(other, which, strict=True)}
+
+    def _values(self, transforms: Map, hopes: Map, pixels: Map) -> dict[tuple[int, ...], list[int]]:
+        """The 64 values of each cell. pixels: magnitudes of SKIP cells before, by their places; added to."""
+        squares = {c: [0] * 64 for c in transforms}
+        classes = {c: min(hopes[c] // 117, 3) for c in transforms}
+        grid = list(product(range(8), range(8)))
+        corners, sides = [(-1, -1), (-1, 1), (1, -1), (1, 1)], _beside(0, 0)
+        for odd_row, odd_column, name, shifts in (
+            (0, 0, "skip_first", []),
+            (1, 1, "skip_odd", corners),
+            (0, 1, "skip_rest", sides),
+            (1, 0, "skip_rest", sides),
+        ):
+            skip = [c for c, k in transforms.items() if k == 2]
+            places = [(c, r, k) for c in skip for r, k in grid if (r % 2, k % 2) == (odd_row, odd_column)]
+            rows = []
+            for (y, x), r, k in places:
+                near = sum(pixels.get((8 * y + r + a, 8 * x + k + b), 0) for a, b in shifts)
+                row = VALUE_ROWS[name][(6 * classes[y, x] + _class(near, BEFORE)) if shifts else classes[y, x]]
+                rows.append(row)
+            for ((y, x), r, k), value in zip(places, self.group(rows), strict=True):
+                squares[y, x][8 * r + k] = value
+                pixels[8 * y + r, 8 * x + k] = abs(value)
+        quarters = [(c, a, b) for c, k in transforms.items() if k == 1 for a, b in product((0, 1), (0, 1))]
+        low = dict.fromkeys(quarters, 0)
+        for sums in ((0,), (1,), range(2, 7)):
+            parts = [(*q, v, u) for q in quarters for v, u in product(range(4), range(4)) if v + u in sums]
+            rows = []
+            for c, a, b, v, u in parts:
+                if v + u < 2:
+                    rows.append(VALUE_ROWS[("dct4_mean", "dct4_low")[v + u]][classes[c]])
+                else:
+                    place = 6 * (4 * (min(v + u, 4) - 2) + classes[c]) + _class(low[c, a, b], BEFORE)
+                    rows.append(VALUE_ROWS["dct4_rest"][place])
+            for (c, a, b, v, u), value in zip(parts, self.group(rows), strict=True):
+                squares[c][8 * (4 * a + v) + 4 * b + u] = value
+                low[c, a, b] += abs(value) if v + u < 2 else 0
+        return squares
+
+
+def seen_for(square: list[int], transform: int) -> list[int]:
+    """What is coded after sees of a cell's luma."""
+    sums = [128] * 64
+    for value, row in zip(square, stands_for(transform), strict=True):
+        if value:
+            sums = [s + value * math.floor(256 * 1.15 * b + 0.5) for s, b in zip(sums, row, strict=True)]
+    return [min(max(s >> 8, -127), 127) for s in sums]
+
+
+@cache
+def stands_for(transform: int) -> list[list[float]]:
+    """B: coefficients of 8 x 8 pixels that each value alone stands for."""
+    waves = {n: [[_wave(k, i, n) for i in range(n)] for k in range(n)] for n in (4, 8)}
+    order = sorted(product(range(8), range(8)), key=lambda f: (sum(f), max(f), f[0]))
+    out = []
+    for r, c in product(range(8), range(8)):
+        if transform == 2:
+            rows, columns = ([float(i == n) for i in range(8)] for n in (r, c))
+        else:
+            rows, columns = ([0.0] * (n // 4 * 4) + waves[4][n % 4] + [0.0] * (4 - n // 4 * 4) for n in (r, c))
+        down, across = ([sum(map(mul, waves[8][k], line)) for k in range(8)] for line in (rows, columns))
+        out.append([down[v] * across[u] for v, u in order])
+    return out
+
+
+def _wave(k: int, i: int, n: int) -> float:
+    return math.cos(math.pi * (2 * i + 1) * k / (2 * n)) * math.sqrt((2 if k else 1) / n)
 
 
 def carried_motion(

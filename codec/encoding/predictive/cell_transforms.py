@@ -42,10 +42,10 @@ class Choose:
         told = _BITS[VALUE_ROWS.other[np.minimum(hopes // FINE, FINES - 1)], MAX_VALUE : MAX_VALUE + 2].mean(1)
         most = (cost.numpy() - (told[:, 1] - told[:, 0]) - LEAST).astype(np.float32)
         tried = np.flatnonzero(most > WORTH)
-        samples = [(wanted[tried] @ basis(t, wanted.device).T).numpy() / np.float32(self._step) for t in (DCT4, SKIP)]
+        dct4, skip = ((wanted[tried] @ basis(t, wanted.device).T / self._step).numpy() for t in (DCT4, SKIP))
         coarse = np.minimum(hopes[tried] // COARSE, COARSES - 1)
         found, best, least = np.zeros(len(tried), np.int64), np.zeros((len(tried), VALUES), np.float32), most[tried]
-        _choose(*samples, least, coarse, self._weight, _BITS, _TABLES, found, best)
+        _choose(dct4, skip, least, coarse, self._weight, _BITS, _TABLES, found, best)
         transforms[tried], values[tried] = found, best
         self.saved += float((most[tried] - least).sum() - told[:, 0].sum())
         return torch.from_numpy(transforms), torch.from_numpy(values)

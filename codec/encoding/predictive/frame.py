@@ -113,7 +113,8 @@ class FrameEncoder:
             if F.mse_loss(mean, wanted) < F.mse_loss(prediction, wanted):
                 prediction, moved = mean, replace(moved, made=MEAN)
         left = (wanted - prediction) * PIXEL
-        coded = self._quantized(left, features, q, weight, moving_of(moved) if predicted else None)
+        moving = moving_of(moved) if predicted else None
+        hyper, residuals, transforms = self._quantized(left, features, q, weight, moving)
 
         def written(symbols: Symbols) -> Written:
             return Written(symbols.flags, *self.coder.write(symbols, quality, ratio, carried))
@@ -127,7 +128,7 @@ class FrameEncoder:
             cost = 8 * len(coded.record) + weight * _mse(decoded, towards) * height * width
             return cost, encoded, reference
 
-        whole = written(replace(moved, **coded))
+        whole = written(replace(moved, hyper=hyper, residuals=residuals, transforms=transforms))
         pixels = corrected(net, [whole.kept], (prediction, features), q, predicted)
         tries = [made(whole, pixels)]
         if predicted:
@@ -149,7 +150,7 @@ class FrameEncoder:
 
     def _quantized(
         self, left: Tensor, features: Tensor, quality: Tensor, weight: float, moved: Tensor | None
-    ) -> dict[str, Integers]:
+    ) -> tuple[Integers, Integers, Integers]:
         """-> hyper-latents, residuals and transforms, as `Symbols` has them.
 
         left: of the frame by its prediction, as of `to_detail`. weight: bits of a squared error.
@@ -165,8 +166,8 @@ class FrameEncoder:
         found = net.quantize(latents, hyper, moved, features, quality, weights, choose)
         if choose.saved < 0 and found.transforms.any():  # less than saying where takes
             found = net.quantize(latents, hyper, moved, features, quality, weights)
-        parts = {"hyper": hyper, "residuals": found.residuals, "transforms": found.transforms}
-        return {name: part[0].numpy().astype(np.int16) for name, part in parts.items()}
+        a, b, c = (part[0].numpy().astype(np.int16) for part in (hyper, found.residuals, found.transforms))
+        return a, b, c
 
 
 def _known(

@@ -307,6 +307,8 @@ class PredictiveNetwork(nn.Module):
         units, steps = self.units(quality, predicted), self.steps(quality, predicted)
 
         def told_in_latents(found: Quantized) -> Tensor:
+            if choose is None:  # and nothing waits for a GPU to tell whether there are others
+                return found.residuals
             return to_latents(found.residuals, found.transforms, steps, quality)
 
         mean = self.first_means(hyper, seen, features, units, predicted)

@@ -358,12 +358,16 @@ def test_a_record_says_what_the_page_says(size: tuple[int, int], references: int
     motion, sides = reader.motion(references, *size, ways) if symbols.flags & MOTION else ({}, {})
     hyper = reader.hypers(channels, h, w, told)
     moving = page.moving_of(motion, sides, references, size)
-    residuals = reader.residuals(hyper, channels, moving, told)
-    for found, wanted in ((motion, kept.motion), (sides, kept.sides), (hyper, kept.hyper), (residuals, kept.residuals)):
-        assert found == {place: int(value) for place, value in np.ndenumerate(wanted)}
+    residuals, transforms = reader.residuals(hyper, channels, moving, told, bool(symbols.flags & TRANSFORMS))
+    wanted = (kept.motion, kept.sides, kept.hyper, kept.residuals, kept.transforms)
+    for found, part in zip((motion, sides, hyper, residuals, transforms), wanted, strict=True):
+        assert found == {place: int(value) for place, value in np.ndenumerate(part)}
 
 
 def test_tables_of_the_page_are_those_of_the_code() -> None:
     assert MAGNITUDES.tolist() == page.MAGNITUDES
     assert (list(FIRST), list(SECOND)) == (page.FIRST, page.SECOND)
+    for name, rows in page.VALUE_ROWS.items():
+        assert np.ravel(getattr(VALUE_ROWS, name)).tolist() == rows
+    assert len(page.VALUE_ROWS) == len(fields(VALUE_ROWS))
     assert "Channels 0..12, 64..66 and 79..81 are FIRST" in page.TEXT

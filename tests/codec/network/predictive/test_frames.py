@@ -89,7 +89,7 @@ def test_a_frame_shows_what_the_page_says(size: tuple[int, int], references: int
     shown = torch.nn.functional.interpolate(torch.rand(references, 3, 6, 8) * 255, size).byte()
     found = decoded(network, [symbols], shown[None] if references else None, *size, quality)[0].numpy()
     page = Pixels({name: p.numpy() for name, p in network.state_dict().items()}, quality)
-    parts = (symbols.motion, symbols.sides, symbols.hyper, symbols.residuals)
+    parts = (symbols.motion, symbols.sides, symbols.hyper, symbols.residuals, symbols.transforms)
     wanted = page.frame(size, [r.numpy() for r in shown], *parts, made)
     difference = np.abs(found.astype(int) - wanted)
     assert difference.max() <= 1  # on the edge between two whole numbers
