@@ -26,7 +26,7 @@ from torch import Tensor
 from benchmarks.machine import describe
 from benchmarks.table import line
 from codec import video
-from codec.encoding.predictive import frame
+from codec.encoding.predictive import cell_transforms, frame
 from codec.encoding.predictive.coder import encode_frames, plan
 from codec.network.predictive import network as networks
 from codec.network.predictive.network import PredictiveNetwork
@@ -92,6 +92,7 @@ LEVERS = (
         patches=lambda: [patch.object(frame, "min", lambda tries, key: tries[0], create=True)],
     ),
     Lever("rounding by what it takes", patches=lambda: [patch.object(networks, "_nearest_in_cost", _rounded)]),
+    Lever("transforms of 4x4 pixels, and none", patches=lambda: [patch.object(cell_transforms, "WORTH", math.inf)]),
     Lever("dead zone of hyper-latents", patches=lambda: [patch.object(frame, "DEAD", 0.0)]),
     Lever("blend", patches=_zeroed("blend_out")),
     Lever("loop filter", patches=_zeroed("loop_out")),
