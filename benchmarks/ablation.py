@@ -28,7 +28,7 @@ from benchmarks.table import line
 from codec import video
 from codec.encoding.predictive import cell_transforms, frame
 from codec.encoding.predictive.coder import encode_frames, plan
-from codec.network.predictive import network as networks
+from codec.network.predictive import quantization
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.scales import LARGEST_SYMBOL
 from codec.network.predictive.store import load_network
@@ -91,7 +91,7 @@ LEVERS = (
         "frames left as predicted",
         patches=lambda: [patch.object(frame, "min", lambda tries, key: tries[0], create=True)],
     ),
-    Lever("rounding by what it takes", patches=lambda: [patch.object(networks, "_nearest_in_cost", _rounded)]),
+    Lever("rounding by what it takes", patches=lambda: [patch.object(quantization, "_nearest_in_cost", _rounded)]),
     Lever("transforms of 4x4 pixels, and none", patches=lambda: [patch.object(cell_transforms, "WORTH", math.inf)]),
     Lever("dead zone of hyper-latents", patches=lambda: [patch.object(frame, "DEAD", 0.0)]),
     Lever("blend", patches=_zeroed("blend_out")),

@@ -16,6 +16,7 @@ from codec.network.predictive.base_file import Base, load_part, read_base
 from codec.network.predictive.motion import compensate
 from codec.network.predictive.network import PredictiveNetwork, Shape, moving
 from codec.network.predictive.quality import lagrangians
+from codec.network.predictive.quantization import quantize
 from codec.network.predictive.scales import LARGEST_SYMBOL, ste_round
 from codec.network.predictive.transform import BLOCK, PIXEL, from_detail, from_layers, to_detail, to_layers
 from codec.training import checkpoint
@@ -70,7 +71,7 @@ class Codec(nn.Module):
         hyper = self.analysis.hyper(latents, net.units(quality, predicted), predicted)
         hyper = ste_round(hyper).clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         weight = lagrangians(quality)[:, None, None, None] * steps.detach().square() / 3
-        quantized = net.quantize(latents, hyper, moved, features, quality, weight)
+        quantized = quantize(net, latents, hyper, moved, features, quality, weight)
         sites = net.reconstruct(quantized.latents, steps, prediction, features, quality, predicted)
         output = from_detail(from_layers(sites))
         error = (output - frame).square().mean((1, 2, 3))

@@ -21,7 +21,7 @@ from torch import nn
 from bitstream import MalformedChunk
 from codec.network.predictive.cell_transforms import as_latents_seen
 from codec.network.predictive.frames import moving_of
-from codec.network.predictive.network import FIRST, FIRST_LUMA, GLOBALS, HYPER, MOVING, SECOND, PredictiveNetwork
+from codec.network.predictive.network import CODED, FIRST, FIRST_LUMA, GLOBALS, HYPER, MOVING, SECOND, PredictiveNetwork
 from codec.network.predictive.quality import KNOTS, QUALITIES
 from codec.network.predictive.scales import MAGNITUDES, IntegerLayer, TrainedLayer
 from codec.network.predictive.symbols import (
@@ -43,7 +43,6 @@ from codec.rate.ports import Port, ReadingPort, WritingPort
 Layers = tuple[IntegerLayer, IntegerLayer]
 Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
 
-CODED = (*FIRST, *SECOND)  # channels of the latents as they are coded
 _MAGNITUDES = MAGNITUDES.astype(np.uint16)
 
 

@@ -23,7 +23,7 @@ Rows = NDArray[np.uint8]
 
 
 class Choose:
-    """Chooses transforms of cells; see `PredictiveNetwork.quantize`."""
+    """Chooses transforms of cells; see `quantization.ChooseTransforms`."""
 
     def __init__(self, quality: Tensor, weight: float) -> None:
         """quality: index [1]. weight: bits of a squared error of one, in units of a pixel."""

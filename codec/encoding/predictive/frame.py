@@ -29,6 +29,7 @@ from codec.network.predictive.frames import (
 )
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
+from codec.network.predictive.quantization import quantize
 from codec.network.predictive.scales import LARGEST_SYMBOL
 from codec.network.predictive.symbols import BARE, MEAN, Integers, Symbols
 from codec.network.predictive.transform import PIXEL, to_detail, to_layers
@@ -163,9 +164,9 @@ class FrameEncoder:
             hyper = hyper.sign() * (hyper.abs() - DEAD).clamp_min(0)
         hyper = hyper.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         weights, choose = weight * steps.square() / 3, Choose(quality, weight / 3)
-        found = net.quantize(latents, hyper, moved, features, quality, weights, choose)
+        found = quantize(net, latents, hyper, moved, features, quality, weights, choose)
         if choose.saved < 0 and found.transforms.any():  # less than saying where takes
-            found = net.quantize(latents, hyper, moved, features, quality, weights)
+            found = quantize(net, latents, hyper, moved, features, quality, weights)
         a, b, c = (part[0].numpy().astype(np.int16) for part in (hyper, found.residuals, found.transforms))
         return a, b, c
 

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec.network.predictive.cell_transforms import as_latents_seen, to_latents
 from codec.network.predictive.layers import Residual, act, zeroed
 from codec.network.predictive.quality import KNOTS, knot_quality, knot_weights, matched_steps
-from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, TrainedLayer, row_bits, row_ratio, scale_network
+from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, TrainedLayer, row_bits, scale_network
 from codec.network.predictive.transform import (
     BLOCK,
     CHROMA,
@@ -61,6 +59,7 @@ FIRST = (
     *range(LUMA + CHROMA, LUMA + CHROMA + _FIRST_CHROMA),
 )
 SECOND = tuple(c for c in range(LATENTS) if c not in FIRST)
+CODED = FIRST + SECOND  # as they are coded
 MOVING = 5  # what scale networks of residuals see of the motion of a cell
 GLOBALS = KNOTS + 1  # what every scale network sees: knot weights of the quality, and whether the frame is predicted
 
@@ -82,31 +81,10 @@ def moving(motion: Tensor, sides: Tensor, height: int, width: int) -> Tensor:
     p = F.pad(both, (1, 1, 1, 1), mode="replicate")
     around = (p[..., 1:-1, :-2], p[..., 1:-1, 2:], p[..., :-2, 1:-1], p[..., 2:, 1:-1])
     rough = torch.stack([(x - both).abs() for x in around]).sum(0)
-    told = [_magnitudes(x.unflatten(1, (2, 2)).sum(2).clamp_max(LARGEST_SYMBOL)) for x in (both.abs(), rough)]
+    told = [magnitudes(x.unflatten(1, (2, 2)).sum(2).clamp_max(LARGEST_SYMBOL)) for x in (both.abs(), rough)]
     alone = F.pad(64.0 * sides[:, :1].abs(), (0, 0) * 2 + (0, 1 - sides[:, :1].shape[1]))
     found = torch.cat((*told, alone), 1)
     return F.pad(found, (0, width - found.shape[3], 0, height - found.shape[2]))
-
-
-class ChooseTransforms(Protocol):
-    """Tells in what transforms cells have their luma (`cell_transforms`)."""
-
-    def __call__(self, wanted: Tensor, cost: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """-> transforms int64 [n], values [n, LUMA] of cells with others than DCT8, in their steps; 0 elsewhere.
-
-        wanted: luma latents of cells less their means, in units of a pixel, [n, LUMA]. cost: bits of these as latents
-        and what their errors weigh, [n]. rows: of those of them that are in FIRST, [n, FIRST_LUMA].
-        """
-
-
-@dataclass(frozen=True, eq=False)
-class Quantized:
-    """What `quantize` makes of frames."""
-
-    residuals: Tensor  # as a file holds them, [B, LATENTS, h, w]
-    transforms: Tensor  # integers [B, h, w]
-    latents: Tensor  # as a decoder has them, in steps, [B, LATENTS, h, w]
-    bits: Tensor  # of the latents where they were all coded, [B]
 
 
 @lru_cache(16)
@@ -117,7 +95,7 @@ def checkerboard(height: int, width: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(16)
-def _halves(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def halves(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Numbers of the cells of the first pass, and of the second: int64 each."""
     with torch.inference_mode(False):
         board = checkerboard(height, width, device).flatten()
@@ -125,7 +103,7 @@ def _halves(height: int, width: int, device: torch.device) -> tuple[Tensor, Tens
 
 
 @lru_cache(16)
-def _index(channels: tuple[int, ...], device: torch.device) -> Tensor:
+def places(channels: tuple[int, ...], device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor(channels, device=device)
 
@@ -246,13 +224,13 @@ class PredictiveNetwork(nn.Module):
         x = act(self.mean_first(torch.cat((context, features), 1)))
         mean = self.mean_first_out(x).float() * units
         if not predicted:  # three hyper-latents begin as a thumbnail of the picture
-            mean = mean.index_add(1, _index(DC, mean.device), _thumbnail(hyper))
+            mean = mean.index_add(1, places(DC, mean.device), _thumbnail(hyper))
         return mean
 
     def second_means(self, first: Tensor, context: Tensor, features: Tensor, units: Tensor, predicted: bool) -> Tensor:
         """Means of the other cells' latents, likewise. first: the first cells' latents in steps, 0 elsewhere."""
-        around = self.mean_around(self._cast(first / (4 * units)))
-        x = act(self.mean_second(torch.cat((context, features), 1)) + around)
+        beside = self.mean_around(self._cast(first / (4 * units)))
+        x = act(self.mean_second(torch.cat((context, features), 1)) + beside)
         near = _neighbours(first).mul_(self.around[int(predicted)][:, None, None])
         return near.add_(self.mean_second_out(x).float() * units)
 
@@ -260,10 +238,10 @@ class PredictiveNetwork(nn.Module):
 
     def hyper_bits(self, hyper: Tensor, quality: Tensor, predicted: bool) -> Tensor:
         """Bits of hyper-latents, integers [B, hyper, h, w]: [B]."""
-        cells = _cells(hyper)  # [B, h w, hyper]
-        first, second = _halves(*hyper.shape[2:], hyper.device)
+        cells = as_cells(hyper)  # [B, h w, hyper]
+        first, second = halves(*hyper.shape[2:], hyper.device)
         told = globals_of(quality, predicted)[:, None].expand(-1, cells.shape[1], -1)
-        seen = _cells(_around(_magnitudes(hyper * checkerboard(*hyper.shape[2:], hyper.device))))
+        seen = as_cells(around(magnitudes(hyper * checkerboard(*hyper.shape[2:], hyper.device))))
         told_second = torch.cat((told, seen), -1).index_select(1, second)
         a = row_bits(cells.index_select(1, first), self.hyper_scales[0](told.index_select(1, first)))
         b = row_bits(cells.index_select(1, second), self.hyper_scales[1](told_second))
@@ -275,104 +253,6 @@ class PredictiveNetwork(nn.Module):
         h, w = hyper.shape[2:]
         near = F.unfold(signed, 3, padding=1).mT  # [B, h w, 9 hyper]
         return F.pixel_shuffle(self.scale_context(near).mT.unflatten(2, (h, w)), HYPER).permute(0, 2, 3, 1)
-
-    # ---- quantization: what an encoder runs, in the order of coding ----
-
-    def quantize(
-        self,
-        latents: Tensor,
-        hyper: Tensor,
-        moved: Tensor | None,
-        features: Tensor,
-        quality: Tensor,
-        weight: Tensor,
-        choose: ChooseTransforms | None = None,
-    ) -> Quantized:
-        """Latents in steps, float32 [B, LATENTS, h, w], to integers, and back.
-
-        moved: of `moving`; None for key frames. weight: bits that a squared error of one step is worth, [B, LATENTS,
-        1, 1]. Each residual is rounded to the integer of least error x weight + bits under the row that its context
-        gives. Gradients reach means and scales. choose: tells what a cell has its luma in, of a single frame; None for
-        latents everywhere.
-        """
-        predicted = moved is not None
-        if moved is None:
-            moved = latents.new_zeros(len(latents), MOVING, *latents.shape[2:])
-        told = globals_of(quality, predicted)[:, None].expand(-1, latents[0, 0].numel(), -1)
-        told = torch.cat((self.context(hyper).flatten(1, 2), _cells(moved), told), -1)
-        seen = self.hyper_features(hyper)
-        board = checkerboard(*latents.shape[2:], latents.device)
-        cells = _halves(*latents.shape[2:], latents.device)
-        weights = weight.flatten(1)[:, None]
-        units, steps = self.units(quality, predicted), self.steps(quality, predicted)
-
-        def told_in_latents(found: Quantized) -> Tensor:
-            if choose is None:  # and nothing waits for a GPU to tell whether there are others
-                return found.residuals
-            return to_latents(found.residuals, found.transforms, steps, quality)
-
-        mean = self.first_means(hyper, seen, features, units, predicted)
-        wanted = latents.detach() - mean
-        first = self._rounded(wanted, cells[0], told, (), weights, self.scales[:2], steps, choose)
-        coded = (told_in_latents(first) + mean) * board
-        mean = self.second_means(coded, seen, features, units, predicted)
-        near = (_cells(_around(_magnitudes(first.latents))),)
-        wanted = latents.detach() - mean
-        second = self._rounded(wanted, cells[1], told, near, weights, self.scales[2:], steps, choose)
-        coded = torch.where(board, coded, told_in_latents(second) + mean)
-        both = first.residuals + second.residuals
-        return Quantized(both, first.transforms + second.transforms, coded, first.bits + second.bits)
-
-    def _rounded(
-        self,
-        x: Tensor,
-        where: Tensor,
-        told: Tensor,
-        near: tuple[Tensor, ...],
-        weights: Tensor,
-        networks: nn.ModuleList,
-        steps: Tensor,
-        choose: ChooseTransforms | None,
-    ) -> Quantized:
-        """One pass: all zero but at the cells of numbers `where`. latents: the residuals as scale networks see them."""
-        order = _index(FIRST + SECOND, x.device)
-        values = _cells(x).index_select(1, where).index_select(2, order)  # [B, n, LATENTS]
-        weights = weights.index_select(2, order)
-        inputs = torch.cat((told, *near), -1).index_select(1, where)
-        parts: list[Tensor] = []
-        rows: list[Tensor] = []
-        split = (len(FIRST), len(SECOND))
-        for own, weight, network in zip(values.split(split, 2), weights.split(split, 2), networks, strict=True):
-            rows.append(network(torch.cat((inputs, *map(_magnitudes, parts)), -1)))
-            parts.append(_nearest_in_cost(own, rows[-1], weight))
-        places, coded = order.argsort(), torch.cat(parts, -1)
-        bits = row_bits(coded, torch.cat(rows, -1))
-
-        def placed(cells: Tensor) -> Tensor:
-            """[B, n, C] -> [B, C, h, w]."""
-            out = x.new_zeros(len(x), x[0, 0].numel(), cells.shape[2])
-            return out.index_copy(1, where, cells).mT.unflatten(2, x.shape[2:])
-
-        latents = coded.index_select(2, places)
-        transforms = latents.new_zeros(latents.shape[:2])
-        if choose is None:
-            return Quantized(placed(latents), placed(transforms[..., None])[:, 0], placed(latents), bits.sum((1, 2)))
-        cost = bits + (values - coded).square() * weights
-        cost, wanted = (y.index_select(2, places)[0, :, :LUMA] for y in (cost, values))
-        transforms, other = choose(wanted * steps[0, :LUMA, 0, 0], cost.sum(1), rows[0][0, :, :FIRST_LUMA])
-        here = transforms.nonzero()[:, 0]
-        residuals = latents.clone()
-        if len(here):
-            latents[0, here, :LUMA] = as_latents_seen(other[here], transforms[here])
-            begun = latents[:, here].index_select(2, order[: len(FIRST)])
-            row = networks[1](torch.cat((inputs[:, here], _magnitudes(begun)), -1))
-            after = _nearest_in_cost(values[:, here, len(FIRST) :], row, weights[..., len(FIRST) :])
-            chroma = order[len(FIRST) + LUMA - FIRST_LUMA :]  # SECOND ones, which know of the luma
-            latents[0, here[:, None], chroma] = after[0, :, LUMA - FIRST_LUMA :]
-            residuals[0, here] = latents[0, here]
-            residuals[0, here, :LUMA] = other[here]
-        found = placed(transforms[None, :, None].float())[:, 0]
-        return Quantized(placed(residuals), found, placed(latents), bits.sum((1, 2)))
 
     # ---- reconstruction ----
 
@@ -434,25 +314,13 @@ def _thumbnail(hyper: Tensor) -> Tensor:
     return F.interpolate(2.0 * hyper[:, :3].float(), scale_factor=HYPER, mode="bilinear", align_corners=False)
 
 
-def _nearest_in_cost(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
-    """The integers of least weight x squared error + bits; the gradient passes straight through.
-
-    A magnitude more costs the same at every magnitude, -log2 of the row's ratio, so this is rounding with a dead zone
-    of cost / (2 weight) on top of the half.
-    """
-    with torch.no_grad():
-        dead = -row_ratio(rows).log2() / (2 * weight)
-        magnitude = (x.abs() + 0.5 - dead).floor().clamp(0, LARGEST_SYMBOL) * (rows > 0)
-    return x + (x.sign() * magnitude - x).detach()
-
-
-def _cells(x: Tensor) -> Tensor:
+def as_cells(x: Tensor) -> Tensor:
     """[B, C, h, w] -> [B, h w, C]."""
     return x.flatten(2).mT
 
 
 @torch.no_grad()
-def _magnitudes(symbols: Tensor) -> Tensor:
+def magnitudes(symbols: Tensor) -> Tensor:
     """What a context sees of coded integers -127..127: 32 log2(1 + |s|), rounded."""
     return _table(symbols.device)[symbols.abs().long()]
 
@@ -464,7 +332,7 @@ def _table(device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def _around(x: Tensor) -> Tensor:
+def around(x: Tensor) -> Tensor:
     """The rounded average of the four cells around each, zero beyond the edges: integers [B, C, h, w]."""
     p = F.pad(x, (1, 1, 1, 1))
     return torch.floor((p[..., 1:-1, :-2] + p[..., 1:-1, 2:] + p[..., :-2, 1:-1] + p[..., 2:, 1:-1] + 2) / 4)

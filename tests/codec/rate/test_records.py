@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from hypothesis import strategies as st
 
 from bitstream import MalformedChunk
 from codec.network.predictive import network as twins
+from codec.network.predictive.cell_transforms import as_latents_seen
 from codec.network.predictive.frames import empty_symbols, moving_of
-from codec.network.predictive.network import FIRST, GLOBALS, MOVING, SECOND, PredictiveNetwork, Shape
+from codec.network.predictive.network import FIRST, FIRST_LUMA, GLOBALS, MOVING, SECOND, PredictiveNetwork, Shape
 from codec.network.predictive.scales import LARGEST_VALUE, MAGNITUDES, TrainedLayer, scale_network
-from codec.network.predictive.symbols import BARE, HYPERS, MEAN, MOTION, RESIDUALS, Integers, Symbols
-from codec.network.predictive.transform import LATENTS
+from codec.network.predictive.symbols import BARE, HYPERS, MEAN, MOTION, RESIDUALS, TRANSFORMS, Integers, Symbols
+from codec.network.predictive.transform import LATENTS, LUMA
 from codec.rate import records
 from codec.rate.carried import LARGEST_MOTION, all_along
+from codec.rate.cell_values import VALUE_ROWS
 from codec.rate.ports import WritingPort
 from codec.rate.records import FrameCoder
 from tests.bitstream import frame_record as page
@@ -45,8 +48,13 @@ NETWORK = random_network(0)
 CODER = FrameCoder(NETWORK)
 
 
-def random_symbols(rng: np.random.Generator, height: int, width: int, references: int, spread: float) -> Symbols:
-    """Integers of a frame: mostly small, some at the ends of their range."""
+def random_symbols(
+    rng: np.random.Generator, height: int, width: int, references: int, spread: float, others: float = 0.3
+) -> Symbols:
+    """Integers of a frame: mostly small, some at the ends of their range.
+
+    others: share of the cells whose luma is not coded as latents.
+    """
     empty = empty_symbols(NETWORK, height, width, references)
 
     def drawn(like: Integers) -> Integers:
@@ -56,19 +64,23 @@ def random_symbols(rng: np.random.Generator, height: int, width: int, references
     motion = np.rint(rng.laplace(0, 4 * spread, empty.motion.shape) * rng.choice((1, 1, 60), empty.motion.shape))
     motion = motion.clip(-2000, 2000).astype(np.int16)
     sides = rng.integers(-1, 2, empty.sides.shape).astype(np.int16)
-    return Symbols(motion, sides, drawn(empty.hyper), drawn(empty.residuals))
+    hyper, residuals = drawn(empty.hyper), drawn(empty.residuals)
+    transforms = rng.choice(3, empty.transforms.shape, p=(1 - others, others / 2, others / 2)).astype(np.int16)
+    return Symbols(motion, sides, hyper, residuals, transforms)
 
 
 def same(a: Symbols, b: Symbols) -> bool:
-    parts = ("motion", "sides", "hyper", "residuals")
+    """Whether all is alike that counts: transforms of nothing do not."""
+    parts = ["motion", "sides", "hyper", "residuals", *["transforms"] * bool(a.residuals.any())]
     return a.made == b.made and all(np.array_equal(getattr(a, part), getattr(b, part)) for part in parts)
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("references", [0, 1, 2])
-@pytest.mark.parametrize("spread", [0.0, 0.4, 3.0])
-def test_what_is_written_is_read(size: tuple[int, int], references: int, spread: float) -> None:
-    symbols = random_symbols(np.random.default_rng(references), *size, references, spread)
+@pytest.mark.parametrize(("spread", "others"), [(0.0, 0.3), (0.4, 0.0), (0.4, 0.3), (3.0, 1.0)])
+def test_what_is_written_is_read(size: tuple[int, int], references: int, spread: float, others: float) -> None:
+    symbols = random_symbols(np.random.default_rng(references), *size, references, spread, others)
+    assert bool(symbols.flags & TRANSFORMS) == (others > 0)
     ratio = [None, 1.0, -2 / 3][references]
     record, kept, _ = CODER.write(symbols, 17, ratio)
     empty = empty_symbols(NETWORK, *size, references)
@@ -87,6 +99,10 @@ def test_what_is_kept_differs_only_where_nothing_is_coded() -> None:
     seen = np.stack((np.where(sides < 0, all_along(second, 1.0), first), np.where(sides > 0, first, second)))
     assert np.array_equal(kept.motion, seen), "every row of motion codes all values"
     assert np.array_equal(kept.sides, sides)
+    assert np.array_equal(kept.transforms, symbols.transforms)
+    there = symbols.transforms != 0
+    values = symbols.residuals[:LUMA, there]
+    assert np.array_equal(kept.residuals[:LUMA, there], values), "and so does every row of other values than latents"
     for part in ("hyper", "residuals"):
         true, found = getattr(symbols, part), getattr(kept, part)
         assert set(np.unique(found[found != true])) <= {0}
@@ -97,7 +113,7 @@ def test_what_is_kept_differs_only_where_nothing_is_coded() -> None:
 def test_only_the_parts_of_the_flags_are_coded() -> None:
     rng = np.random.default_rng(2)
     symbols, empty = random_symbols(rng, 64, 64, 2, 1.0), empty_symbols(NETWORK, 64, 64, 2)
-    for flags in (*range(8), 32, 64 + 7, 96 + 5):
+    for flags in (*range(8), 12, 15, 32, 64 + 7, 96 + 5, 32 + 13):
         parts = [
             part if flags & flag else none
             for flag, part, none in (
@@ -105,10 +121,11 @@ def test_only_the_parts_of_the_flags_are_coded() -> None:
                 (MOTION, symbols.sides, empty.sides),
                 (HYPERS, symbols.hyper, empty.hyper),
                 (RESIDUALS, symbols.residuals, empty.residuals),
+                (TRANSFORMS, symbols.transforms, empty.transforms),
             )
         ]
-        motion, sides, hyper, residuals = parts
-        chosen = Symbols(motion, sides, hyper, residuals, flags & (MEAN | BARE))
+        motion, sides, hyper, residuals, transforms = parts
+        chosen = Symbols(motion, sides, hyper, residuals, transforms, flags & (MEAN | BARE))
         assert chosen.flags == flags
         record, kept, bits = CODER.write(chosen, 30, 1.0)
         assert same(CODER.read(record, flags, empty, 30, 1.0, "frame"), kept)
@@ -118,11 +135,27 @@ def test_only_the_parts_of_the_flags_are_coded() -> None:
     assert CODER.write(empty, 30, 1.0)[0] == b""
 
 
+def test_transforms_of_nothing_are_not_coded() -> None:
+    empty = empty_symbols(NETWORK, 64, 64, 0)
+    symbols = Symbols(empty.motion, empty.sides, empty.hyper, empty.residuals, empty.transforms + np.int16(1))
+    assert symbols.flags == 0
+    assert CODER.write(symbols, 30, None)[0] == b""
+
+
+def test_of_latents_alone_nothing_more_is_coded() -> None:
+    """No flag, and neither a share nor a pass of transforms: records are as they were before there were others."""
+    symbols = random_symbols(np.random.default_rng(6), 64, 48, 0, 0.6, others=0.0)
+    assert symbols.flags == HYPERS | RESIDUALS
+    channels, h, w = symbols.hyper.shape
+    hyper = [(h * w // 2, channels)] * 2
+    assert [p.shape for p in rows_of(CODER, symbols, 30, None)] == [*hyper, *[(h * w * 8, n) for n in (19, 75)] * 2]
+
+
 def test_sides_alone_are_motion() -> None:
     empty = empty_symbols(NETWORK, 64, 64, 2)
     sides = empty.sides.copy()
     sides[0, 3] = -1
-    symbols = Symbols(empty.motion, sides, empty.hyper, empty.residuals)
+    symbols = Symbols(empty.motion, sides, empty.hyper, empty.residuals, empty.transforms)
     assert symbols.flags == MOTION
     record, kept, _ = CODER.write(symbols, 30, -1.0)
     assert same(kept, symbols)
@@ -135,7 +168,7 @@ def test_motion_that_goes_on_takes_little(references: int) -> None:
     empty, ratio = empty_symbols(NETWORK, 96, 64, references), [None, None, -1.0][references]
     going = symbols.motion[0]
     motion = np.stack((going, all_along(going, ratio))) if ratio is not None else going[None]
-    symbols = Symbols(motion, empty.sides, symbols.hyper, symbols.residuals)
+    symbols = Symbols(motion, empty.sides, symbols.hyper, symbols.residuals, symbols.transforms)
     record, kept, _ = CODER.write(symbols, 17, ratio, going)
     assert np.array_equal(kept.motion, motion)
     assert same(CODER.read(record, symbols.flags, empty, 17, ratio, "frame", going), kept)
@@ -152,7 +185,8 @@ def test_ideal_bits_are_those_of_the_record(references: int) -> None:
 
 def test_motion_out_of_range_is_coded_as_the_nearest() -> None:
     empty = empty_symbols(NETWORK, 24, 24, 1)
-    symbols = Symbols(empty.motion + np.int16(30000), empty.sides, empty.hyper, empty.residuals)
+    motion = empty.motion + np.int16(30000)
+    symbols = Symbols(motion, empty.sides, empty.hyper, empty.residuals, empty.transforms)
     record, kept, _ = CODER.write(symbols, 17, None)
     assert (kept.motion == LARGEST_MOTION).all()
     assert same(CODER.read(record, MOTION, empty, 17, None, "frame"), kept)
@@ -161,7 +195,7 @@ def test_motion_out_of_range_is_coded_as_the_nearest() -> None:
 # ---- files of others ----
 
 
-@given(st.binary(max_size=200), st.integers(0, 7), st.integers(0, 2), st.sampled_from(SIZES[:3]), st.integers(0, 63))
+@given(st.binary(max_size=200), st.integers(0, 15), st.integers(0, 2), st.sampled_from(SIZES[:3]), st.integers(0, 63))
 @settings(deadline=None, max_examples=150)
 def test_any_bytes_are_refused_or_a_record(
     data: bytes, flags: int, references: int, size: tuple[int, int], quality: int
@@ -174,8 +208,8 @@ def test_any_bytes_are_refused_or_a_record(
     record, kept, _ = CODER.write(symbols, quality, 1.0)
     assert same(kept, symbols)
     assert same(CODER.read(record, symbols.flags, empty, quality, 1.0, "frame 9"), symbols)
-    if symbols.flags == flags and not flags & MOTION:
-        assert record == data, "motion alone can be said in several ways"
+    if symbols.flags == flags and not flags & (MOTION | TRANSFORMS):
+        assert record == data, "motion and transforms alone can be said in several ways"
 
 
 @given(st.integers(0, 2**20), st.integers(0, 255), st.sampled_from(["set", "cut", "more"]), st.integers(0, 2))
@@ -204,6 +238,8 @@ def test_a_changed_record_is_refused_or_another(place: int, byte: int, kind: str
     [
         (b"", 16, 2, "flags 16 name parts that this frame does not have"),
         (b"", 8 + MOTION, 1, "flags 9 name parts that this frame does not have"),
+        (b"", TRANSFORMS, 0, "flags 8 name parts"),
+        (b"", TRANSFORMS | HYPERS, 0, "flags 10 name parts"),
         (b"", MOTION, 0, "flags 1 name parts"),
         (b"", MEAN, 0, "flags 32 name parts"),
         (b"", BARE, 0, "flags 64 name parts"),
@@ -236,25 +272,28 @@ def rows_of(coder: FrameCoder, symbols: Symbols, quality: int, ratio: float | No
 
 
 @pytest.mark.parametrize("references", [0, 1, 2])
-@pytest.mark.parametrize("quality", [0, 31, 63])
-def test_rows_are_those_of_the_network_in_training(quality: int, references: int) -> None:
+@pytest.mark.parametrize(("quality", "others"), [(0, 0.0), (31, 0.3), (63, 0.6)])
+def test_rows_are_those_of_the_network_in_training(quality: int, others: float, references: int) -> None:
     """The decoder's arithmetic on numpy and its twin on torch: the same row for every value."""
-    symbols = random_symbols(np.random.default_rng(quality), 72, 200, references, 0.7)
+    symbols = random_symbols(np.random.default_rng(quality), 72, 200, references, 0.7, others)
     predicted = references > 0
     _, kept, _ = CODER.write(symbols, quality, 1.0)
-    passes = rows_of(CODER, kept, quality, 1.0)[-6:]
+    passes = [p for p in rows_of(CODER, kept, quality, 1.0) if p.ndim == 2][-6:]  # those of latents and before
     q = torch.tensor([float(quality)])
     hyper = torch.from_numpy(kept.hyper)[None].float()
     residuals = torch.from_numpy(kept.residuals)[None].float()
+    transforms = torch.from_numpy(kept.transforms)
+    y, x = transforms.nonzero(as_tuple=True)
+    residuals[0, :LUMA, y, x] = as_latents_seen(residuals[0, :LUMA, y, x].T, transforms[y, x]).T
     told = twins.globals_of(q, predicted)
     assert np.array_equal(told[0].numpy(), records.globals_of(quality, predicted))
 
     def cells(x: torch.Tensor) -> torch.Tensor:
-        return twins._cells(x)[0]
+        return twins.as_cells(x)[0]
 
     with torch.no_grad():
         board = twins.checkerboard(*hyper.shape[2:], hyper.device)
-        near = cells(twins._around(twins._magnitudes(hyper * board)))
+        near = cells(twins.around(twins.magnitudes(hyper * board)))
         n = len(near)
         all_told = told.expand(n, -1)
         expected = [
@@ -264,17 +303,19 @@ def test_rows_are_those_of_the_network_in_training(quality: int, references: int
         board = twins.checkerboard(*residuals.shape[2:], residuals.device)
         moved = cells(moving_of(kept)) if predicted else torch.zeros(board.numel(), MOVING)
         inputs = torch.cat((NETWORK.context(hyper)[0].flatten(0, 1), moved, told.expand(board.numel(), -1)), -1)
-        magnitudes = cells(twins._magnitudes(residuals))
-        near = cells(twins._around(twins._magnitudes(residuals * board)))
+        magnitudes = cells(twins.magnitudes(residuals))
+        near = cells(twins.around(twins.magnitudes(residuals * board)))
         for where, seen, nets in (
             (board.flatten(), inputs, NETWORK.scales[:2]),
             (~board.flatten(), torch.cat((inputs, near), -1), NETWORK.scales[2:]),
         ):
-            expected.append(nets[0](seen)[where])
-            expected.append(nets[1](torch.cat((seen, magnitudes[:, list(FIRST)]), -1))[where])
+            rows = nets[0](seen), nets[1](torch.cat((seen, magnitudes[:, list(FIRST)]), -1))
+            for found, luma in zip(rows, (FIRST_LUMA, LUMA - FIRST_LUMA), strict=True):
+                found[transforms.flatten() != 0, :luma] = 0  # not coded as latents
+                expected.append(found[where])
     assert len(passes) == len(expected)
-    for found, wanted in zip(passes, expected, strict=True):
-        assert np.array_equal(found, wanted.numpy())
+    for coded, wanted in zip(passes, expected, strict=True):
+        assert np.array_equal(coded, wanted.numpy())
     assert len(np.unique(np.concatenate([p.ravel() for p in passes]))) > 10
 
 

@@ -42,7 +42,9 @@ def random_symbols(network: PredictiveNetwork, seed: int, height: int, width: in
     def drawn(like: np.ndarray, most: int) -> np.ndarray:
         return rng.integers(-most, most + 1, like.shape).astype(np.int16)
 
-    return Symbols(drawn(empty.motion, 30), drawn(empty.sides, 1), drawn(empty.hyper, 3), drawn(empty.residuals, 3))
+    motion, sides, hyper = drawn(empty.motion, 30), drawn(empty.sides, 1), drawn(empty.hyper, 3)
+    transforms = rng.integers(0, 3, empty.transforms.shape).astype(np.int16)
+    return Symbols(motion, sides, hyper, drawn(empty.residuals, 3), transforms)
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -116,4 +118,6 @@ def test_a_frame_without_residuals_is_its_prediction_where_the_encoder_says_so()
 def test_latents_cover_the_frame(network: PredictiveNetwork) -> None:
     assert latent_size(1, 1) == (4, 4)
     assert latent_size(32, 33) == (4, 8)
-    assert empty_symbols(network, 33, 7, 1).residuals.shape == (LATENTS, 8, 4)
+    empty = empty_symbols(network, 33, 7, 1)
+    assert empty.residuals.shape == (LATENTS, 8, 4)
+    assert empty.transforms.shape == (8, 4)
