@@ -19,7 +19,11 @@ QUALITY = 46.0
 
 @pytest.fixture(scope="module")
 def frames() -> NDArray[np.uint8]:
-    return moving_frames(17, 90, 120)
+    """With points of light, which only pixels hold well."""
+    frames = moving_frames(17, 90, 120)
+    y, x = np.random.default_rng(5).integers(0, (90, 120), (150, 2)).T
+    frames[:, y, x] = 255
+    return frames
 
 
 @pytest.fixture(scope="module")
