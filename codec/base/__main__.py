@@ -67,7 +67,7 @@ def prepare(data: Path, out: Path, size: int, seed: int, force: bool) -> None:
 @click.option("--frames", default=17, type=click.IntRange(2), metavar="N", help="Of each.")
 @click.option("--quality", "qualities", default=(34.0, 46.0), multiple=True, type=float, help="May be repeated.")
 def rows(data: Path, base: Path, clips: int, frames: int, qualities: tuple[float, ...]) -> None:
-    """Fit MOTION_ROWS of codec/rate/motion.py to what BASE makes of the clips of DATA; print its tables.
+    """Fit MOTION_ROWS and VALUE_ROWS of codec/rate to what BASE makes of the clips of DATA; print their tables.
 
     They are part of the format: whoever changes them changes FORMAT.md, too.
     """
@@ -75,15 +75,14 @@ def rows(data: Path, base: Path, clips: int, frames: int, qualities: tuple[float
         from itertools import islice
 
         from codec.base.corpus import read_corpus
-        from codec.base.rows import PARTS, fit_rows
+        from codec.base.rows import fit_rows
         from codec.video import frames as read_frames
 
         every = read_corpus(data).clips
         chosen = every[:: max(1, len(every) // clips)]
         read = ([*islice(read_frames(clip.path), frames)] for clip in chosen)
-        fitted = fit_rows(base, read, qualities)
-        for name in PARTS:
-            click.echo(f"{name}={getattr(fitted, name).tolist()}")
+        for name, table in fit_rows(base, read, qualities).items():
+            click.echo(f"{name}={table.tolist()}")
 
 
 @main.command()

@@ -1,6 +1,7 @@
-"""Rows for motion: of every context the one that takes the fewest bits on clips that a base encodes.
+"""Rows of motion and of cells' values: for every context the one of fewest bits on clips that a base encodes.
 
-The rows are part of the format and of no base: they stand in `codec.rate.motion`, and FORMAT.md repeats them.
+They are part of the format and of no base: they stand in `codec.rate`, in `motion` and `cell_values`, and FORMAT.md
+repeats them.
 """
 
 from __future__ import annotations
@@ -20,14 +21,22 @@ from codec.encoding.predictive.flow import Flows, luma, one_thread
 from codec.encoding.predictive.frame import FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, order
 from codec.encoding.predictive.motion_search import SearchSettings
-from codec.network.predictive.symbols import MOTION, Integers
+from codec.network.predictive.frames import empty_symbols
+from codec.network.predictive.symbols import Integers
 from codec.rate.carried import carry, way_ratio
-from codec.rate.motion import MOTION_ROWS, MotionRows, code_motion
+from codec.rate.cell_values import VALUE_ROWS, ValueRows
+from codec.rate.motion import MOTION_ROWS, MotionRows
 from codec.rate.ports import Table
+from codec.rate.records import FrameCoder
 
 FIRST_CONTEXT = 256  # contexts are told from rows by their numbers
 FEWEST = 20  # values of a context that say something
-PARTS = [field.name for field in fields(MotionRows)]
+# First row and end of those that may be taken: of flags for motion and of any size for values, unless they are here.
+FAMILIES = {"rank": (RANKS, len(bit_costs())), "vectors": (PEAKED, FLAGS), "other": (FLAGS, RANKS)}
+
+
+def names_of(rows: MotionRows | ValueRows) -> list[str]:
+    return [field.name for field in fields(rows)]
 
 
 class _Counts:
@@ -44,36 +53,36 @@ class _Counts:
         return values
 
 
-def fit_rows(base: Path, clips: Iterable[Sequence[Frame]], qualities: Sequence[float]) -> MotionRows:
-    """MOTION_ROWS for what a base makes of clips, each at the next of some qualities. Raises BaseError."""
+def fit_rows(base: Path, clips: Iterable[Sequence[Frame]], qualities: Sequence[float]) -> dict[str, Table]:
+    """Rows by their names in MOTION_ROWS and VALUE_ROWS, for what a base makes of clips, each at the next of some
+    qualities. Raises BaseError.
+    """
     codec = load_codec(base)
     encoder = FrameEncoder(codec.network, codec.analysis, SearchSettings())
-    tables = {name: getattr(MOTION_ROWS, name) for name in PARTS}
+    tables = {name: getattr(rows, name) for rows in (MOTION_ROWS, VALUE_ROWS) for name in names_of(rows)}
     ends = FIRST_CONTEXT + np.cumsum([0, *(table.size for table in tables.values())])
-    contexts = MotionRows(
-        *(
-            np.arange(a, a + t.size, dtype=np.int16).reshape(t.shape)
-            for a, t in zip(ends, tables.values(), strict=False)
-        )
-    )
+    contexts = {
+        name: np.arange(end, end + table.size, dtype=np.int16).reshape(table.shape)
+        for end, (name, table) in zip(ends, tables.items(), strict=False)
+    }
+    motion, values = ({name: contexts[name] for name in names_of(rows)} for rows in (MOTION_ROWS, VALUE_ROWS))
+    coder = FrameCoder(codec.network, MotionRows(**motion), ValueRows(**values))
     port = _Counts(ends[-1] - FIRST_CONTEXT)
     for number, frames in enumerate(clips):
         with one_thread():
             for frame in _encoded(encoder, frames, qualities[number % len(qualities)]):
-                coded, decoded = frame.coded, frame.decoded
-                if not coded.flags & MOTION:
-                    continue
+                coded, (height, width) = frame.coded, frames[0].shape[:2]
                 carried = carry(coded.number, coded.references, {n: r.moved for n, r in frame.references.items()})
-                ratio = way_ratio(coded.number, coded.references) or 1.0
-                code_motion(port, decoded.moved.motion, decoded.sides, ratio, carried, contexts)
-    families = {"rank": (RANKS, len(bit_costs())), "vectors": (PEAKED, FLAGS)}
+                ratio = way_ratio(coded.number, coded.references)
+                empty = empty_symbols(codec.network, height, width, len(coded.references))
+                where = f"frame {coded.number}"
+                symbols = encoder.coder.read(coded.record, coded.flags, empty, coded.quality, ratio, where, carried)
+                coder.walk(port, symbols, coded.quality, ratio, carried)
     counts = np.split(port.counts, ends[1:-1] - FIRST_CONTEXT)
-    return MotionRows(
-        *(
-            _cheapest(own, *families.get(name, (FLAGS, RANKS))).reshape(table.shape)
-            for own, (name, table) in zip(counts, tables.items(), strict=True)
-        )
-    )
+    return {
+        name: _cheapest(own, *FAMILIES.get(name, (1, FLAGS) if name in values else (FLAGS, RANKS))).reshape(table.shape)
+        for own, (name, table) in zip(counts, tables.items(), strict=True)
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,9 +58,14 @@ def code_share(port: Port, transforms: Integers) -> int:
     return int(np.clip(port(np.array([share], np.int16), np.array([SHARE_ROW], np.uint8))[0], 0, SHARES - 1))
 
 
-def code_transforms(port: Port, transforms: Integers, expected: Numbers, near: Numbers, share: int) -> Integers:
-    """Transforms of some cells [n]. near: how many of the four cells around have others than DCT8, or UNTOLD."""
-    rows = VALUE_ROWS.other[np.minimum(expected // FINE, FINES - 1), near]
+def code_transforms(
+    port: Port, transforms: Integers, expected: Numbers, near: Numbers, share: int, table: ValueRows | None = None
+) -> Integers:
+    """Transforms of some cells [n]. near: how many of the four cells around have others than DCT8, or UNTOLD.
+
+    table: VALUE_ROWS, unless contexts are counted.
+    """
+    rows = (table or VALUE_ROWS).other[np.minimum(expected // FINE, FINES - 1), near]
     other = port((transforms != 0).astype(np.int16), rows) != 0
     skip = port((transforms[other] == SKIP).astype(np.int16), np.full(np.count_nonzero(other), FLAGS + share, np.uint8))
     out = np.zeros(len(transforms), np.int16)
@@ -71,9 +76,9 @@ def code_transforms(port: Port, transforms: Integers, expected: Numbers, near: N
 class CellValues:
     """Codes the values of cells with other transforms, some cells of a frame after others."""
 
-    def __init__(self, port: Port, height: int, width: int) -> None:
-        """height, width: of the frame in cells."""
-        self._port, self._size = port, (height, width)
+    def __init__(self, port: Port, height: int, width: int, table: ValueRows | None = None) -> None:
+        """height, width: of the frame in cells. table: VALUE_ROWS, unless contexts are counted."""
+        self._port, self._size, self._rows = port, (height, width), table or VALUE_ROWS
         self._found = np.zeros((height * BLOCK + 2, width * BLOCK + 2), np.int64)  # magnitudes of pixels, 0 around them
 
     def code(self, values: Integers, cells: Places, transforms: Integers, expected: Numbers) -> Integers:
@@ -107,7 +112,7 @@ class CellValues:
             return before(total.reshape(height, BLOCK, width, BLOCK)[y, :, x])
 
         even, odd = slice(0, None, 2), slice(1, None, 2)
-        rows, coarse = VALUE_ROWS, classes[:, None, None]
+        rows, coarse = self._rows, classes[:, None, None]
         code(even, even, rows.skip_first[coarse + np.zeros_like(cells)])
         code(odd, odd, rows.skip_odd[coarse, around((-1, -1), (-1, 1), (1, -1), (1, 1))])
         rest = rows.skip_rest[coarse, around((-1, 0), (1, 0), (0, -1), (0, 1))]
@@ -118,7 +123,7 @@ class CellValues:
     def _code_dct4(self, cells: Integers, classes: Numbers) -> Integers:
         half = BLOCK // 2
         values = cells.reshape(-1, 2, half, 2, half).transpose(0, 1, 3, 2, 4).reshape(-1, 4, half * half)  # by quarter
-        out, rows, coarse = np.zeros_like(values), VALUE_ROWS, classes[:, None, None]
+        out, rows, coarse = np.zeros_like(values), self._rows, classes[:, None, None]
         for places, table in (([0], rows.dct4_mean), ([1, half], rows.dct4_low)):
             part = values[..., places]
             out[..., places] = self._port(part, table[coarse + np.zeros_like(part)])

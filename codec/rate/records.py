@@ -36,8 +36,8 @@ from codec.network.predictive.symbols import (
     Symbols,
 )
 from codec.network.predictive.transform import LATENTS, LUMA
-from codec.rate.cell_values import UNTOLD, CellValues, code_share, code_transforms, expected
-from codec.rate.motion import code_motion
+from codec.rate.cell_values import UNTOLD, CellValues, ValueRows, code_share, code_transforms, expected
+from codec.rate.motion import MotionRows, code_motion
 from codec.rate.ports import Port, ReadingPort, WritingPort
 
 Layers = tuple[IntegerLayer, IntegerLayer]
@@ -49,7 +49,11 @@ _MAGNITUDES = MAGNITUDES.astype(np.uint16)
 class FrameCoder:
     """Codes the integers of frames with the integer networks of a base."""
 
-    def __init__(self, network: PredictiveNetwork) -> None:
+    def __init__(
+        self, network: PredictiveNetwork, motion_rows: MotionRows | None = None, value_rows: ValueRows | None = None
+    ) -> None:
+        """motion_rows, value_rows: MOTION_ROWS and VALUE_ROWS, unless contexts are counted."""
+        self._motion_rows, self._value_rows = motion_rows, value_rows
         self._context = network.scale_context.integers()
         hyper = [_layers(n) for n in network.hyper_scales]
         scales = [_layers(n) for n in network.scales]
@@ -75,6 +79,10 @@ class FrameCoder:
 
         kept = self._code(port, symbols, symbols.flags, quality, ratio, carried, count)
         return port.finish(), kept, bits
+
+    def walk(self, port: Port, symbols: Symbols, quality: int, ratio: float | None, carried: Integers | None) -> None:
+        """`write` through another port."""
+        self._code(port, symbols, symbols.flags, quality, ratio, carried)
 
     def read(
         self,
@@ -108,7 +116,7 @@ class FrameCoder:
         residuals, transforms = symbols.residuals, symbols.transforms
         networks = self._networks_for(quality, bool(len(motion)))
         if flags & MOTION:
-            motion, sides = code_motion(port, motion, sides, ratio or 1.0, carried)
+            motion, sides = code_motion(port, motion, sides, ratio or 1.0, carried, self._motion_rows)
         done(MOTION)
         if flags & HYPERS:
             hyper = _code_hyper(port, hyper, networks[:2])
@@ -116,7 +124,9 @@ class FrameCoder:
         if flags & RESIDUALS:
             seen = [self._seen(hyper), _moved(replace(symbols, motion=motion, sides=sides))]
             context, otherwise = np.concatenate(seen, -1), bool(flags & TRANSFORMS)
-            residuals, transforms = _code_residuals(port, residuals, transforms, context, networks[2:], otherwise)
+            residuals, transforms = _code_residuals(
+                port, residuals, transforms, context, networks[2:], otherwise, self._value_rows
+            )
         done(RESIDUALS)
         return Symbols(motion, sides, hyper, residuals, transforms, flags & (MEAN | BARE))
 
@@ -163,11 +173,12 @@ def _code_residuals(
     context: NDArray[np.float32],
     networks: list[Layers],
     otherwise: bool,
+    table: ValueRows | None,
 ) -> tuple[Integers, Integers]:
     """-> residuals and transforms.
 
     context: of the hyper-latents and of motion, [h w, context + MOVING]. otherwise: whether some cells have their luma
-    in other values than latents. Then their latents are not coded, and networks see what the values come to.
+    in other values than latents, by `table`. Then their latents are not coded, and networks see what values come to.
     """
     channels, h, w = residuals.shape
     cells = _cells(residuals[list(CODED)])  # FIRST channels, then SECOND
@@ -176,7 +187,7 @@ def _code_residuals(
     found, others = np.zeros(h * w, np.int16), np.full(h * w, UNTOLD)
     near = np.zeros((h * w, 0), np.float32)
     share = code_share(port, transforms) if otherwise else 0
-    in_cells = CellValues(port, h, w)
+    in_cells = CellValues(port, h, w, table)
     for number, board in enumerate(checkerboard(h, w)):
         low, high = networks[2 * number : 2 * number + 2]
         inputs = np.concatenate((context[board], near[board]), -1)
@@ -184,7 +195,7 @@ def _code_residuals(
         here = np.zeros(0, np.intp)  # of the cells of this pass, those with other values
         if otherwise:
             hopes = expected(rows[:, :FIRST_LUMA])
-            found[board] = code_transforms(port, chosen[board], hopes, others[board], share)
+            found[board] = code_transforms(port, chosen[board], hopes, others[board], share, table)
             here = np.flatnonzero(found[board])
             rows[here, :FIRST_LUMA] = 0
         begun = port(cells[board, : len(FIRST)], rows)

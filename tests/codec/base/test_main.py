@@ -15,6 +15,7 @@ from codec.base import loop, rows, scenes
 from codec.base.__main__ import main
 from codec.network.predictive.base_file import write_base
 from codec.network.predictive.store import digest_of
+from codec.rate.cell_values import VALUE_ROWS
 from codec.rate.motion import MOTION_ROWS
 from tests.codec.base.conftest import SETTINGS, SHAPE, tiny_codec
 
@@ -61,7 +62,7 @@ def test_prepared_scenes_serve_every_training(corpus: Path, prepared: Path, tmp_
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["log.jsonl", "state.safetensors"]
 
 
-def test_rows_of_motion_are_fitted_to_what_a_base_codes(
+def test_rows_are_fitted_to_what_a_base_codes(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "FEWEST", 1)
@@ -70,9 +71,11 @@ def test_rows_of_motion_are_fitted_to_what_a_base_codes(
     found = run("rows", corpus, base, "--clips", 2, "--frames", 6)
     assert found.exit_code == 0, found.output
     tables = {name: np.array(literal_eval(text)) for name, text in (s.split("=") for s in found.stdout.splitlines())}
-    assert {name: t.shape for name, t in tables.items()} == {name: t.shape for name, t in vars(MOTION_ROWS).items()}
+    shipped = vars(MOTION_ROWS) | vars(VALUE_ROWS)
+    assert {name: t.shape for name, t in tables.items()} == {name: t.shape for name, t in shipped.items()}
+    sizes = dict.fromkeys(vars(VALUE_ROWS), (1, FLAGS)) | {"other": (FLAGS, RANKS)}  # a row 0 is not coded
     for name, table in tables.items():
-        first, end = {"rank": (RANKS, 256), "vectors": (PEAKED, FLAGS)}.get(name, (FLAGS, RANKS))
+        first, end = (sizes | {"rank": (RANKS, 256), "vectors": (PEAKED, FLAGS)}).get(name, (FLAGS, RANKS))
         assert first <= table.min() <= table.max() < end
     assert np.unique(tables["own"]).size > 1, "some leaves have motion of their own"
 
