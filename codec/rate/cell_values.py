@@ -79,7 +79,7 @@ class CellValues:
     def __init__(self, port: Port, height: int, width: int, table: ValueRows | None = None) -> None:
         """height, width: of the frame in cells. table: VALUE_ROWS, unless contexts are counted."""
         self._port, self._size, self._rows = port, (height, width), table or VALUE_ROWS
-        self._found = np.zeros((height * BLOCK + 2, width * BLOCK + 2), np.int64)  # magnitudes of pixels, 0 around them
+        self._found = np.zeros((height * BLOCK + 2, width * BLOCK + 2), np.int16)  # magnitudes of pixels, 0 around them
 
     def code(self, values: Integers, cells: Places, transforms: Integers, expected: Numbers) -> Integers:
         """Values [n, VALUES] of cells.
@@ -134,7 +134,7 @@ class CellValues:
         return out.reshape(-1, 2, 2, half, half).transpose(0, 1, 3, 2, 4).reshape(cells.shape)
 
 
-def before(magnitudes: Numbers) -> Numbers:
+def before(magnitudes: NDArray[np.signedinteger]) -> Numbers:
     """Classes of sums of magnitudes."""
     return np.searchsorted(BEFORE, magnitudes, side="right")
 

@@ -187,7 +187,7 @@ def _code_residuals(
     found, others = np.zeros(h * w, np.int16), np.full(h * w, UNTOLD)
     near = np.zeros((h * w, 0), np.float32)
     share = code_share(port, transforms) if otherwise else 0
-    in_cells = CellValues(port, h, w, table)
+    in_cells = CellValues(port, h, w, table) if otherwise else None
     for number, board in enumerate(checkerboard(h, w)):
         low, high = networks[2 * number : 2 * number + 2]
         inputs = np.concatenate((context[board], near[board]), -1)
@@ -199,23 +199,22 @@ def _code_residuals(
             here = np.flatnonzero(found[board])
             rows[here, :FIRST_LUMA] = 0
         begun = port(cells[board, : len(FIRST)], rows)
-        if len(here):
+        luma = np.zeros((0, LUMA), np.int16)  # of `here`, in place of what is not coded
+        if in_cells is not None and len(here):
             there = board[here]
             values[there] = in_cells.code(values[there], there, found[there], hopes[here])
-            told = as_latents_seen(torch.from_numpy(values[there]).float(), torch.from_numpy(found[there]))
-            latents = told.numpy().astype(np.int16)
-        known = begun.copy()
-        if len(here):
-            known[here, :FIRST_LUMA] = latents[:, list(FIRST[:FIRST_LUMA])]
-        rows = _run(high, np.concatenate((inputs, MAGNITUDES[np.abs(known)]), -1))
+            seen = as_latents_seen(torch.from_numpy(values[there]).float(), torch.from_numpy(found[there]))
+            luma = seen.numpy().astype(np.int16)
+        seen_low = begun.copy()
+        seen_low[here, :FIRST_LUMA] = luma[:, list(FIRST[:FIRST_LUMA])]
+        rows = _run(high, np.concatenate((inputs, MAGNITUDES[np.abs(seen_low)]), -1))
         rows[here, : LUMA - FIRST_LUMA] = 0
         rest = port(cells[board, len(FIRST) :], rows)
         out[board] = np.concatenate((begun, rest), -1)
-        known = np.concatenate((known, rest), -1)
-        if len(here):
-            known[here, len(FIRST) : len(FIRST) + LUMA - FIRST_LUMA] = latents[:, list(SECOND[: LUMA - FIRST_LUMA])]
         if number == 0:
-            near = _around(known, board, (h, w))
+            seen_high = rest.copy()
+            seen_high[here, : LUMA - FIRST_LUMA] = luma[:, list(SECOND[: LUMA - FIRST_LUMA])]
+            near = _around(np.concatenate((seen_low, seen_high), -1), board, (h, w))
             others = _beside(found.reshape(h, w) != 0).ravel()
     result = np.empty((channels, h * w), np.int16)
     result[list(CODED)] = out.T

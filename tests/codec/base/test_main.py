@@ -62,9 +62,7 @@ def test_prepared_scenes_serve_every_training(corpus: Path, prepared: Path, tmp_
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["log.jsonl", "state.safetensors"]
 
 
-def test_rows_are_fitted_to_what_a_base_codes(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_are_fitted_to_what_a_base_codes(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "FEWEST", 1)
     codec, base = tiny_codec(), tmp_path / "tiny.safetensors"
     write_base(base, codec.network, codec.analysis, {})
