@@ -89,7 +89,6 @@ def fit_rows(base: Path, clips: Iterable[Sequence[Frame]], qualities: Sequence[f
 class _EncodedFrame:
     coded: CodedFrame
     references: dict[int, Reference]
-    decoded: Reference
 
 
 def _encoded(encoder: FrameEncoder, frames: Sequence[Frame], quality: float) -> Iterator[_EncodedFrame]:
@@ -100,7 +99,7 @@ def _encoded(encoder: FrameEncoder, frames: Sequence[Frame], quality: float) -> 
         references = {r: kept[r] for r in p.references}
         index = structure.quality(quality, p)
         encoded, kept[p.number] = encoder.encode(p.number, frames[p.number], references, index, flows)
-        yield _EncodedFrame(encoded.coded, references, kept[p.number])
+        yield _EncodedFrame(encoded.coded, references)
 
 
 def _cheapest(counts: NDArray[np.int64], first: int, end: int) -> NDArray[np.uint8]:

@@ -21,9 +21,9 @@ from codec.network.predictive.cell_transforms import DCT4, SKIP
 from codec.network.predictive.symbols import Integers
 from codec.network.predictive.transform import BLOCK
 from codec.rate.ports import Port, Table
+from codec.rate.squares import Numbers
 
-Numbers = NDArray[np.int64]
-Places = NDArray[np.intp]
+Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
 
 SHARES = 32  # of SKIP
 SHARE_ROW = RANKS + 31
@@ -51,6 +51,16 @@ def expected(rows: Table) -> Numbers:
     return rows.sum(1, dtype=np.int64)
 
 
+def fine(expected: Numbers) -> Numbers:
+    """Classes 0..11 of what is expected."""
+    return np.minimum(expected // FINE, FINES - 1)
+
+
+def coarse(expected: Numbers) -> Numbers:
+    """Classes 0..3."""
+    return np.minimum(expected // COARSE, COARSES - 1)
+
+
 def code_share(port: Port, transforms: Integers) -> int:
     """The share of SKIP among cells with other transforms, in `SHARES`: the row of which of the two a cell has."""
     others = np.count_nonzero(transforms)
@@ -65,7 +75,7 @@ def code_transforms(
 
     table: VALUE_ROWS, unless contexts are counted.
     """
-    rows = (table or VALUE_ROWS).other[np.minimum(expected // FINE, FINES - 1), near]
+    rows = (table or VALUE_ROWS).other[fine(expected), near]
     other = port((transforms != 0).astype(np.int16), rows) != 0
     skip = port((transforms[other] == SKIP).astype(np.int16), np.full(np.count_nonzero(other), FLAGS + share, np.uint8))
     out = np.zeros(len(transforms), np.int16)
@@ -87,7 +97,7 @@ class CellValues:
         cells: their numbers [n]. transforms: [n], none DCT8. expected: as of `expected`, [n].
         """
         out = np.empty_like(values)
-        classes = np.minimum(expected // COARSE, COARSES - 1)
+        classes = coarse(expected)
         skip, dct4 = transforms == SKIP, transforms == DCT4
         y, x = np.divmod(cells[skip], self._size[1])
         out[skip] = self._code_skip(values[skip], y, x, classes[skip])
@@ -112,10 +122,10 @@ class CellValues:
             return before(total.reshape(height, BLOCK, width, BLOCK)[y, :, x])
 
         even, odd = slice(0, None, 2), slice(1, None, 2)
-        rows, coarse = self._rows, classes[:, None, None]
-        code(even, even, rows.skip_first[coarse + np.zeros_like(cells)])
-        code(odd, odd, rows.skip_odd[coarse, around((-1, -1), (-1, 1), (1, -1), (1, 1))])
-        rest = rows.skip_rest[coarse, around((-1, 0), (1, 0), (0, -1), (0, 1))]
+        rows, wide = self._rows, classes[:, None, None]
+        code(even, even, rows.skip_first[wide + np.zeros_like(cells)])
+        code(odd, odd, rows.skip_odd[wide, around((-1, -1), (-1, 1), (1, -1), (1, 1))])
+        rest = rows.skip_rest[wide, around((-1, 0), (1, 0), (0, -1), (0, 1))]
         code(even, odd, rest)
         code(odd, even, rest)
         return out.reshape(values.shape)
@@ -123,14 +133,14 @@ class CellValues:
     def _code_dct4(self, cells: Integers, classes: Numbers) -> Integers:
         half = BLOCK // 2
         values = cells.reshape(-1, 2, half, 2, half).transpose(0, 1, 3, 2, 4).reshape(-1, 4, half * half)  # by quarter
-        out, rows, coarse = np.zeros_like(values), self._rows, classes[:, None, None]
+        out, rows, wide = np.zeros_like(values), self._rows, classes[:, None, None]
         for places, table in (([0], rows.dct4_mean), ([1, half], rows.dct4_low)):
             part = values[..., places]
-            out[..., places] = self._port(part, table[coarse + np.zeros_like(part)])
+            out[..., places] = self._port(part, table[wide + np.zeros_like(part)])
         low = before(np.abs(out).sum(2, dtype=np.int64))[..., None]
         places = [v * half + h for v in range(half) for h in range(half) if v + h > 1]
         frequency = np.array([min(p // half + p % half, half) - 2 for p in places])
-        out[..., places] = self._port(values[..., places], rows.dct4_rest[frequency, coarse, low])
+        out[..., places] = self._port(values[..., places], rows.dct4_rest[frequency, wide, low])
         return out.reshape(-1, 2, 2, half, half).transpose(0, 1, 3, 2, 4).reshape(cells.shape)
 
 

@@ -2,7 +2,7 @@
 
     motion with sides, hyper-latents, residuals of the latents: each where its flag is set, all zero where it is not
 
-Where some cells have their luma in other values than latents, the residuals of theirs are coded after all others.
+Where some cells have their luma in other values than latents, these are coded with those of the same half of the cells.
 Every part is coded in passes, each value under the table row that earlier passes suggest; a value whose row is 0 is 0
 and is not coded. One function walks each part for both directions, through a `Port` (`codec.rate.ports`).
 """
@@ -36,12 +36,11 @@ from codec.network.predictive.symbols import (
     Symbols,
 )
 from codec.network.predictive.transform import LATENTS, LUMA
-from codec.rate.cell_values import UNTOLD, CellValues, ValueRows, code_share, code_transforms, expected
+from codec.rate.cell_values import UNTOLD, CellValues, Places, ValueRows, code_share, code_transforms, expected
 from codec.rate.motion import MotionRows, code_motion
 from codec.rate.ports import Port, ReadingPort, WritingPort
 
 Layers = tuple[IntegerLayer, IntegerLayer]
-Places = NDArray[np.intp]  # in a map or grid whose rows follow each other
 
 _MAGNITUDES = MAGNITUDES.astype(np.uint16)
 

@@ -12,7 +12,7 @@ from codec.encoding.predictive.compiled import compiled
 from codec.network.predictive.cell_transforms import DCT4, SKIP, VALUES, basis, value_steps
 from codec.network.predictive.scales import LARGEST_SYMBOL
 from codec.network.predictive.transform import BLOCK
-from codec.rate.cell_values import BEFORE, COARSE, COARSES, FINE, FINES, VALUE_ROWS, ValueRows, expected
+from codec.rate.cell_values import BEFORE, VALUE_ROWS, ValueRows, coarse, expected, fine
 
 WORTH = 8.0  # bits and errors of a cell below which nothing else is tried
 TELLING = 6.0  # bits of what share of a frame's cells with others than DCT8 has which
@@ -39,20 +39,19 @@ class Choose:
         """
         transforms, values = np.zeros(len(wanted), np.int64), np.zeros((len(wanted), VALUES), np.float32)
         hopes = expected(rows.byte().numpy())
-        told = _BITS[VALUE_ROWS.other[np.minimum(hopes // FINE, FINES - 1)], MAX_VALUE : MAX_VALUE + 2].mean(1)
+        told = _BITS[VALUE_ROWS.other[fine(hopes)], MAX_VALUE : MAX_VALUE + 2].mean(1)
         most = (cost.numpy() - (told[:, 1] - told[:, 0]) - LEAST).astype(np.float32)
         tried = np.flatnonzero(most > WORTH)
         dct4, skip = ((wanted[tried] @ basis(t, wanted.device).T / self._step).numpy() for t in (DCT4, SKIP))
-        coarse = np.minimum(hopes[tried] // COARSE, COARSES - 1)
         found, best, least = np.zeros(len(tried), np.int64), np.zeros((len(tried), VALUES), np.float32), most[tried]
-        _choose(dct4, skip, least, coarse, self._weight, _BITS, _TABLES, found, best)
+        _choose(dct4, skip, least, coarse(hopes[tried]), self._weight, _BITS, _TABLES, found, best)
         transforms[tried], values[tried] = found, best
         self.saved += float((most[tried] - least).sum() - told[:, 0].sum())
         return torch.from_numpy(transforms), torch.from_numpy(values)
 
 
 def _tables(rows: ValueRows) -> NDArray[np.uint8]:
-    """What `rows` say, [COARSES, 6, classes of before]: SKIP's first, odd and rest, DCT4's rest by frequency.
+    """What `rows` say, [coarse, 6, before]: SKIP's first, odd and rest, DCT4's rest by frequency.
 
     DCT4's mean and low frequencies are in the places of SKIP's first that classes of what was coded before would have.
     """

@@ -110,9 +110,9 @@ def corrected(
         torch.from_numpy(np.stack(x)).to(quality.device, torch.float32, memory_format=torch.channels_last)
         for x in ([s.hyper for s in symbols], [s.residuals for s in symbols])
     )
-    transforms = torch.from_numpy(np.stack([s.transforms for s in symbols])).to(quality.device)
-    steps = network.steps(quality, predicted)
-    residuals = to_latents(residuals, transforms, steps, quality)
+    transforms, steps = np.stack([s.transforms for s in symbols]), network.steps(quality, predicted)
+    if transforms.any():  # known here, so that nothing waits for a GPU to tell
+        residuals = to_latents(residuals, torch.from_numpy(transforms).to(quality.device), steps, quality)
     context = network.hyper_features(hyper)
     board = checkerboard(*residuals.shape[2:], quality.device)
     units = network.units(quality, predicted)

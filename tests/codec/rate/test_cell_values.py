@@ -23,7 +23,6 @@ from codec.rate.cell_values import (
     UNTOLD,
     VALUE_ROWS,
     CellValues,
-    Numbers,
     Places,
     code_share,
     code_transforms,
@@ -31,6 +30,7 @@ from codec.rate.cell_values import (
 )
 from codec.rate.ports import Port, ReadingPort, Table, WritingPort
 from codec.rate.records import check_flags
+from codec.rate.squares import Numbers
 
 HEIGHT, WIDTH = 3, 4  # cells
 
