@@ -38,7 +38,7 @@ from codec.training.task import SegmentTask, Status, Unwatched
 
 FRAMES = 33
 QUALITIES = (36.0, 46.0)
-USUAL: dict[str, Any] = {"clip": "off", "anchor": (16,), "temporal_filter": "on"}  # no tries, so that seconds compare
+USUAL: dict[str, Any] = {"clip": "off", "anchor": (16,), "temporal_filter": (100,)}  # no tries, so that seconds compare
 EQUAL = 14.0  # indices that frames lie below the quality of a segment, about: levels that are equal would all take it
 
 Patches = Callable[[], Sequence[AbstractContextManager[Any]]]
@@ -83,7 +83,7 @@ def _rounded(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
 
 ALL = Lever("nothing")
 LEVERS = (
-    Lever("temporal filter", {"temporal_filter": "off"}),
+    Lever("temporal filter", {"temporal_filter": (0,)}),
     Lever("far anchors: 4 frames apart", {"anchor": (4,)}),
     Lever("levels: all of one quality", {"level_drop": (0,)}, lower=EQUAL),
     Lever("motion that goes on", patches=lambda: [patch.object(frame, "carry", lambda *of: None)]),

@@ -189,7 +189,7 @@ class PredictiveSettings:
     title = "Prediction (fast, medium, slow)"
 
     anchor: tuple[int, ...] = setting(
-        (8,), Wholes(1, 64, "LIST", "8 or 8_16", 1, 7), "Frames between anchors, powers of two; of several the best."
+        (8,), Wholes(1, 128, "LIST", "8 or 8_16", 1, 8), "Frames between anchors, powers of two; of several the best."
     )
     level_drop: tuple[int, ...] = setting(
         (100,),
@@ -200,10 +200,17 @@ class PredictiveSettings:
     motion_turns: int = setting(
         2, Whole(1, 100), "Times that motion is refined, and its squares settled; these twice at most."
     )
-    temporal_filter: str = setting(
-        "auto",
-        Choice(("on", "auto", "off")),
-        "Code frames that others are made from without what they alone show: on, off, or auto: if it saves bits.",
+    temporal_filter: tuple[int, ...] = setting(
+        (0, 100),
+        Wholes(0, 400, "LIST", "0 or 50_100", 1, 7),
+        "How strongly frames that others are made from are averaged with frames around, % of the usual; of several the "
+        "best.",
+    )
+    trial: tuple[int, int, int] = setting(
+        (17, 33, 65),
+        Wholes(0, 10**6, "LIST", "17_33_65", 3, 3),
+        "First frames of a segment that are encoded to find what a dB takes, how strong the filter is to be, and the "
+        "rest; 0: all.",
     )
     base: str | None = setting(None, Text(), "A base network's file; by default the one that ships.")
 
@@ -350,12 +357,17 @@ PRESETS = {
     ),
     "medium": Settings(
         "medium",
-        model=PredictiveSettings(anchor=(4, 8, 16, 32, 64), level_drop=(80, 100), motion_turns=2),
+        model=PredictiveSettings(anchor=(4, 8, 16, 32, 64), level_drop=(80, 100), trial=(129, 33, 129)),
         rate=RateSettings(quality=QUALITY),
     ),
     "slow": Settings(
         "slow",
-        model=PredictiveSettings(anchor=(4, 8, 16, 32, 64), level_drop=(60, 70, 80, 90, 100, 110), motion_turns=3),
+        model=PredictiveSettings(
+            anchor=(4, 8, 16, 32, 64, 128),
+            level_drop=(60, 80, 100, 120),
+            temporal_filter=(0, 50, 100, 200),
+            trial=(0, 65, 0),
+        ),
         rate=RateSettings(quality=QUALITY),
     ),
     "grid": Settings("grid", train=TrainSettings(epochs=110), rate=RateSettings(bpp=0.04)),

@@ -16,13 +16,13 @@ NEAR, AIM = 0.96, 0.98  # of the size asked for: near enough, and what is aimed 
 CLOSE = 0.05  # dB over the PSNR asked for, likewise
 RESOLUTION = 0.05  # quality indices
 TRIES = 10
-CLOSE_BY = 0.05  # of log bytes: where the next structure is no further behind, the one on the other side is not tried
+CLOSE_BY = 0.05  # of log bytes, by which anchors may be behind: see `least`
 
 
-def least(options: Sequence[Option], cost: Callable[[Option], float]) -> Option:
+def least(options: Sequence[Option], cost: Callable[[Option], float], close: float = 0.0) -> Option:
     """The option of least cost, of a row in which it falls to one and rises from it: tried from the middle one on.
 
-    Where the next is close by, the least lies between: then what is before the middle one is not tried.
+    close: where the next is no further behind, the least lies between: then what is before the middle one is not tried.
     """
     place = len(options) // 2
     known = {place: cost(options[place])}
@@ -32,7 +32,7 @@ def least(options: Sequence[Option], cost: Callable[[Option], float]) -> Option:
             known[n] = cost(options[n]) if 0 <= n < len(options) else math.inf
         return known[n]
 
-    way = 1 if at(place + 1) < at(place) + CLOSE_BY else -1
+    way = 1 if at(place + 1) < at(place) + close else -1
     while at(place + way) < at(place):
         place += way
     return options[place]

@@ -112,7 +112,7 @@ class _Run:
             if known := self.kept.get(keys[item.number]):
                 return known, self.encoder.decode(known.coded, references, *frame.shape[:2])
             index, wanted = structure.quality(quality, item), structure.wanted(quality, item)
-            towards = self.towards(item, wanted) if structure.filtered else None
+            towards = self.towards(item, wanted, structure.temporal_filter)
             return self.encoder.encode(item.number, frame, references, index, self.flows, wanted, towards)
 
         half = set(range(count // 2 + 1))  # whichever frames are done when these are, a try is judged by these

@@ -15,7 +15,7 @@ from bitstream import MAX_DEPTH, QUALITIES
 
 # Quality indices below the one asked for, of key frames, anchors and the levels between them: a bit in a frame that
 # others are made from improves all of those (measured on whole clips: docs/log.md).
-DROPS = (3, 9, 15, 20, 24, 27, 29, 30)
+DROPS = (3, 9, 15, 20, 24, 27, 29, 30, 31)
 TOP = 9.0  # indices below the highest quality within which these shrink to nothing: there every frame is to be exact
 REPEATED = 0.5  # mean squared difference of luma below which a frame repeats another
 CUT_CHANGE = 12.0  # mean absolute difference that a cut has at least, of 0..255, on pictures of 32 pixels' height
@@ -29,7 +29,7 @@ class GopSettings:
     anchor: int = 8  # frames between anchors, a power of two
     keyint: int = 250  # most frames from one key frame to the next
     drop: float = 1.0  # share of `DROPS` that levels differ by
-    filtered: bool = True  # whether frames that others are made from are: see `temporal_filter`
+    temporal_filter: float = 1.0  # how strongly frames that others are made from are averaged with those around
 
     @property
     def reach(self) -> int:

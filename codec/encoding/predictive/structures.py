@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
-from codec.encoding.predictive.choices import least
+from bitstream import QUALITIES
+from codec.encoding.predictive.choices import CLOSE_BY, least
 from codec.encoding.predictive.gop import GopSettings, Planned, order
 from codec.encoding.predictive.tries import Try
 from codec.settings import PredictiveSettings
 
-FILTER_TRIAL = 33  # frames on which the temporal filter shows whether it helps
-TRIAL = 65  # frames on which structures are compared; fewer hold too few groups of anchors 16 apart
-LIKELY = 3  # distances of anchors that are tried of several
+LIKELY = 3  # options that are tried of several
 GIVEN_UP = 0.06  # of log bytes behind the best, half way, at which a structure is given up
-SLOPE_TRIAL = 17  # frames that show what a dB takes
-LOWER = 7.0  # quality indices below, at which they are encoded for that
+APART = 7.0  # quality indices below and above, at which frames are encoded to see what a dB takes
 SLOPES = (0.15, 0.5)  # log bytes a dB: least and most that are believed; 0.18 to 0.40 on eight clips (docs/log.md)
 USUAL_SLOPE = 0.25  # where nothing is measured
 
@@ -30,65 +28,80 @@ class Encode(Protocol):
     def __call__(self, quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try: ...
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a field of the structure may be, in rising order."""
+
+    name: str
+    options: Sequence[float]
+    frames: int  # on which they are compared
+    close: float = 0.0  # see `least`
+
+
 class Structures:
     """What is left to choose from, for a segment of so many frames."""
 
     def __init__(self, model: PredictiveSettings, frames: int, cuts: Sequence[int]) -> None:
         """cuts: first frames of scenes."""
         self._frames, self._cuts = frames, cuts
-        self._part, self._begun = min(frames, TRIAL), min(frames, FILTER_TRIAL)
-        self._drops = [percent / 100 for percent in sorted(model.level_drop)]
-        self._filters = {"auto": [True, False], "on": [True], "off": [False]}[model.temporal_filter]
-        drop, filtered = self._drops[len(self._drops) // 2], self._filters[0]
-        self.left = [GopSettings(anchor, model.keyint, drop, filtered) for anchor in sorted(model.anchor)]
-        self.slope = USUAL_SLOPE  # log bytes a dB, at which sizes at different PSNR are compared
+        self._curve_frames, begun, part = (min(frames, most or frames) for most in model.trial)
+        choices = (
+            Choice("temporal_filter", _shares(model.temporal_filter), begun),
+            Choice("anchor", sorted(model.anchor), part, CLOSE_BY if part < frames else 0.0),
+            Choice("drop", _shares(model.level_drop), part),
+        )
+        middle: dict[str, Any] = {choice.name: choice.options[len(choice.options) // 2] for choice in choices}
+        self.structure = GopSettings(keyint=model.keyint, **middle)  # the best, as far as is known
+        # log bytes a dB, at which sizes at different PSNR are compared: below that of the first structure, and above
+        self.slopes, self._around = (USUAL_SLOPE, USUAL_SLOPE), 0.0
+        self._both = self._curve_frames == part  # there is time to measure either
+        self._left = [choice for choice in choices if len(choice.options) > 1]
 
     @property
     def likely(self) -> int:
         """Frames that `best` will encode, as far as can be told."""
-        trials = min(len(self.left), LIKELY) + len(self._drops) - 1
-        found = self._begun * len(self._filters) if len(self._filters) > 1 else 0
-        found += trials * self._part + 2 * min(self._frames, SLOPE_TRIAL) if trials > 1 else 0
-        return found + (self._frames if trials == 1 or self._part < self._frames else 0)
+        known = self._curve_frames if self._left else 0  # first frames that are encoded in the best structure so far
+        found = (3 if self._both else 2) * known
+        for choice in self._left:
+            tries = min(len(choice.options), LIKELY) - (choice.frames == known)
+            known, found = choice.frames, found + tries * choice.frames
+        return found + (self._frames if known != self._frames else 0)
 
     def best(self, quality: float, encode: Encode) -> Try:
         """The segment at a quality, in whichever structure takes the fewest bytes for its PSNR.
 
-        They are compared at the first quality asked for, on as many frames as show what each is worth: with the
-        temporal filter and without it, then, by what a dB takes in this segment, distances of anchors, from the middle
-        one to where they get no better, then likewise what levels differ by.
+        They are compared at the first quality asked for, on as many frames as show what each is worth, by what a dB
+        takes in this segment: strengths of the temporal filter, then distances of anchors, then what levels differ by,
+        each from the middle one to where they get no better. What a dB takes falls as quality rises, and structures may
+        lie two dB apart: where there is time for it, it is measured on either side.
         """
-        done: dict[GopSettings, Try] = {}
+        done: dict[tuple[GopSettings, int], Try] = {}
 
-        def cost(structure: GopSettings) -> float:
-            if structure not in done:
-                whole = [found for found in done.values() if len(found.frames) == self._part]
-                done[structure] = encode(quality, structure, self._part, min(whole, key=self.cost, default=None))
-            found = done[structure]
-            return self.cost(found) if len(found.frames) == self._part else math.inf
+        def tried(structure: GopSettings, count: int) -> Try:
+            if (structure, count) not in done:
+                whole = [found for (_, frames), found in done.items() if frames == count == len(found.frames)]
+                done[structure, count] = encode(quality, structure, count, min(whole, key=self.cost, default=None))
+            return done[structure, count]
 
-        if len(self._filters) > 1:
-            middle = self.left[len(self.left) // 2]
-            tries = [encode(quality, replace(middle, filtered=filtered), self._begun) for filtered in self._filters]
-            done |= {found.structure: found for found in tries if self._begun == self._part}
-            self._filters = [min(tries, key=self.cost).structure.filtered]
-            self.left = [replace(structure, filtered=self._filters[0]) for structure in self.left]
-        if len(self.left) > 1 or len(self._drops) > 1:
-            self.slope = self._measured_slope(quality, encode)
-        if len(self.left) > 1:
-            self.left = [least(self.left, cost)]
-        if len(self._drops) > 1:
-            self.left = [least([replace(self.left[0], drop=drop) for drop in self._drops], cost)]
-            self._drops = self._drops[:1]
-        [structure] = self.left
-        if structure in done and len(done[structure].frames) == self._frames:
-            return done[structure]
-        return encode(quality, structure, self._frames)
+        if self._left:
+            found = tried(self.structure, self._curve_frames)
+            low, high = max(quality - APART, 0.0), min(quality + APART, QUALITIES - 1.0)
+            below = self._slope(encode(low, self.structure, self._curve_frames), found)
+            above = self._slope(found, encode(high, self.structure, self._curve_frames)) if self._both else below
+            self.slopes, self._around = (below, above), found.psnr
+        for choice in self._left:
 
-    def _measured_slope(self, quality: float, encode: Encode) -> float:
-        """What a dB takes near a quality, in log bytes: of the first frames, in the middle structure."""
-        middle, count = self.left[len(self.left) // 2], min(self._frames, SLOPE_TRIAL)
-        high, low = (encode(q, middle, count) for q in (quality, max(quality - LOWER, 0.0)))
+            def cost(structure: GopSettings, count: int = choice.frames) -> float:
+                found = tried(structure, count)
+                return self.cost(found) if len(found.frames) == count else math.inf
+
+            options: list[dict[str, Any]] = [{choice.name: option} for option in choice.options]
+            self.structure = least([replace(self.structure, **option) for option in options], cost, choice.close)
+        self._left = []
+        return tried(self.structure, self._frames)
+
+    def _slope(self, low: Try, high: Try) -> float:
+        """What a dB takes from one quality to a higher one, in log bytes."""
         if high.psnr - low.psnr < 0.1:  # too near each other to tell
             return USUAL_SLOPE
         slope = (_log(self.expected(high)) - _log(self.expected(low))) / (high.psnr - low.psnr)
@@ -110,14 +123,23 @@ class Structures:
 
     def cost(self, part: Try) -> float:
         """What structures are compared by: log bytes, at like PSNR."""
-        return _log(self.expected(part)) - self.slope * part.psnr
+        return _log(self.expected(part)) - self._worth(part.psnr)
+
+    def _worth(self, psnr: float) -> float:
+        """Log bytes that the first structure would take for a PSNR, less those that it took."""
+        below, above = self.slopes
+        return below * min(psnr - self._around, 0.0) + above * max(psnr - self._around, 0.0)
 
     def behind(self, part: Try, best: Try) -> bool:
         """Whether a part of the frames is so far behind the same frames of another try that it is given up."""
         numbers = {e.coded.number for e in part.frames}
         same = replace(best, frames=[e for e in best.frames if e.coded.number in numbers])
-        far = _log(part.record_bytes) - _log(same.record_bytes) - self.slope * (part.psnr - same.psnr)
+        far = _log(part.record_bytes) - _log(same.record_bytes) - self._worth(part.psnr) + self._worth(same.psnr)
         return far > GIVEN_UP
+
+
+def _shares(percents: Sequence[int]) -> list[float]:
+    return [percent / 100 for percent in sorted(percents)]
 
 
 def _log(size: float) -> float:

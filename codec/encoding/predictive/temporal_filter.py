@@ -25,6 +25,8 @@ from codec.network.predictive.quality import lagrangian
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
 
 CACHED = 64  # filtered frames: key frames and anchors of one structure are often those of another
+FLOWS = 2**28  # bytes of motion that are kept, as it is the same at all qualities and strengths
+FINE = 32  # of a pixel: what `cv2.remap` tells apart
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,19 @@ class TemporalFilter:
         self._frames, self._planes, self._settings = frames, planes, settings
         self._scenes = sorted({0, *cuts, len(frames)})
         self._averaged = lru_cache(CACHED)(self._average)
+        self._flow = lru_cache(max(1, FLOWS // (4 * planes[0].size)))(self._find_flow)
 
-    def __call__(self, planned: Planned, quality: float) -> Frame:
-        """What a frame is coded towards at a quality: itself, but at the levels, if anything is made from it."""
+    def __call__(self, planned: Planned, quality: float, strength: float = 1.0) -> Frame:
+        """What a frame is coded towards at a quality: itself, but at the levels, if anything is made from it.
+
+        strength: of the usual; 0 leaves every frame as it is.
+        """
         levels = self._settings.levels
         last = planned.level > 1 and all(abs(r - planned.number) == 1 for r in planned.references)
-        if last or planned.level >= len(levels):
+        if last or planned.level >= len(levels) or not strength:
             return self._frames[planned.number]
         variance = min(self._settings.spread * lagrangian(quality) ** -self._settings.fall, self._settings.most)
-        return self._averaged(planned.number, *levels[planned.level], variance)
+        return self._averaged(planned.number, *levels[planned.level], strength * variance)
 
     def _average(self, number: int, reach: int, share: float, variance: float) -> Frame:
         scene = bisect_right(self._scenes, number)
@@ -81,11 +87,16 @@ class TemporalFilter:
 
     def _moved(self, number: int, other: int) -> NDArray[np.float32]:
         """What another frame shows where the motion of this one leads."""
-        x, y = cv2.split(dense(self._planes[number], self._planes[other], cv2.DISOPTICAL_FLOW_PRESET_MEDIUM))
+        x, y = cv2.split(self._flow(number, other).astype(np.float32) / FINE)
         rows, columns = np.indices(x.shape, np.float32)
         pixels = self._frames[other].astype(np.float32)
         moved = cv2.remap(pixels, columns + x, rows + y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(moved, np.float32)
+
+    def _find_flow(self, number: int, other: int) -> NDArray[np.int16]:
+        """Motion of a frame to another, [H, W, 2] (x, y), in units of a pixel / `FINE`."""
+        found = dense(self._planes[number], self._planes[other], cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        return np.rint(FINE * found).clip(-(2**15), 2**15 - 1).astype(np.int16)
 
     def _difference(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean squared differences around each pixel: [H, W, 3] -> [H, W]."""

@@ -67,7 +67,7 @@ def details(best: Try) -> dict[str, Any]:
         "quality": best.quality,
         "anchor": best.structure.anchor,
         "level_drop": best.structure.drop,
-        "temporal_filter": best.structure.filtered,
+        "temporal_filter": best.structure.temporal_filter,
         "bytes_per_frame": [len(c.record) for c in sorted((e.coded for e in best.frames), key=lambda c: c.number)],
         "bytes_by_part": {part: round(size) for part, size in parts.items()},
         "levels": [

@@ -11,7 +11,7 @@ from bitstream import MAX_DEPTH
 from codec.encoding.predictive.gop import DROPS, GopSettings, Planned, lineages, order, scene_cuts
 from tests.samples import moving_frames
 
-structures = st.builds(GopSettings, st.sampled_from([1, 2, 4, 8, 16, 32, 64]), st.integers(1, 300))
+structures = st.builds(GopSettings, st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128]), st.integers(1, 300))
 
 
 @given(st.integers(1, 300), structures, st.sets(st.integers(0, 299), max_size=5))

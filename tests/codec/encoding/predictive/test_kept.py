@@ -82,11 +82,10 @@ def test_what_was_tried_of_the_beginning_is_not_taken_for_what_all_of_it_needs(
     task: SegmentTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The beginning ends with an anchor of its own, so what is made from that is made otherwise in the whole."""
-    settings = task.settings.override(temporal_filter="off")
+    settings = task.settings.override(temporal_filter=(0,))
     whole = encode_frames(replace(task, settings=settings.override(anchor=(8,))), Unwatched(), print)
-    monkeypatch.setattr(structures, "TRIAL", 7)
-    monkeypatch.setattr(structures, "least", lambda row, cost: [cost(option) and option for option in row][-1])
-    tried = encode_frames(replace(task, settings=settings.override(anchor=(4, 8))), Unwatched(), print)
+    monkeypatch.setattr(structures, "least", lambda row, cost, _: [cost(option) and option for option in row][-1])
+    tried = encode_frames(replace(task, settings=settings.override(anchor=(4, 8), trial=(7, 7, 7))), Unwatched(), print)
     assert tried.segment.payload() == whole.segment.payload()
 
 

@@ -12,23 +12,26 @@ import pytest
 from codec.encoding.predictive.choices import least
 from codec.encoding.predictive.gop import GopSettings
 from codec.encoding.predictive.structures import (
-    FILTER_TRIAL,
-    LOWER,
-    SLOPE_TRIAL,
+    APART,
     SLOPES,
-    TRIAL,
     USUAL_SLOPE,
     Structures,
 )
 from codec.encoding.predictive.tries import Try
 from codec.settings import PRESETS
 
+SLOPE_TRIAL, FILTER_TRIAL, TRIAL = 17, 33, 65
+
 
 def structures(
-    frames: int, anchors: tuple[int, ...], drops: tuple[int, ...] = (100,), temporal_filter: str = "on"
+    frames: int,
+    anchors: tuple[int, ...],
+    drops: tuple[int, ...] = (100,),
+    temporal_filter: tuple[int, ...] = (100,),
+    trial: tuple[int, int, int] = (SLOPE_TRIAL, FILTER_TRIAL, TRIAL),
 ) -> Structures:
     chosen = PRESETS["fast"].override(anchor=anchors, level_drop=drops, keyint=96, temporal_filter=temporal_filter)
-    model: Any = chosen.model
+    model: Any = chosen.override(trial=trial).model
     return Structures(model, frames, ())
 
 
@@ -96,23 +99,30 @@ def test_a_long_segment_is_encoded_once_in_the_structure_that_its_beginning_chos
     ]
 
 
-@pytest.mark.parametrize(("filtered", "bare", "chosen"), [(20, 30, True), (30, 20, False)])
-def test_the_temporal_filter_is_tried_on_the_beginning(filtered: int, bare: int, chosen: bool) -> None:
-    found = structures(96, (4, 8, 16), temporal_filter="auto")
-    encodes = Encodes(lambda structure: filtered if structure.filtered else bare)
-    assert found.best(40.0, encodes).structure.filtered == chosen
-    assert encodes.asked[:2] == [(GopSettings(8, 96, filtered=f), FILTER_TRIAL) for f in (True, False)]
-    assert all(
-        structure.filtered == chosen and count in (SLOPE_TRIAL, TRIAL, 96) for structure, count in encodes.asked[2:]
-    )
+@pytest.mark.parametrize(("filtered", "bare", "chosen"), [(20, 30, 1.0), (30, 20, 0.0)])
+def test_the_temporal_filter_is_tried_on_the_beginning(filtered: int, bare: int, chosen: float) -> None:
+    found = structures(96, (4, 8, 16), temporal_filter=(0, 100))
+    encodes = Encodes(lambda structure: filtered if structure.temporal_filter else bare)
+    assert found.best(40.0, encodes).structure.temporal_filter == chosen
+    assert encodes.asked[2:4] == [(GopSettings(8, 96, temporal_filter=f), FILTER_TRIAL) for f in (1.0, 0.0)]
+    assert all(s.temporal_filter == chosen and count in (TRIAL, 96) for s, count in encodes.asked[4:])
     found.best(41.0, encodes)
-    assert encodes.asked[-1] == (found.left[0], 96), "what was found at the first quality stays"
+    assert encodes.asked[-1] == (found.structure, 96), "what was found at the first quality stays"
+
+
+def test_all_of_a_segment_is_tried_where_that_is_asked_for() -> None:
+    bytes_of = {(0.5, 16, 1.0): 28, (0.5, 16, 0.6): 27, (0.5, 16, 0.8): 26, (0.5, 8, 1.0): 29}
+    found = structures(96, (8, 16, 32), (60, 80, 100), (0, 50, 100), trial=(0, 0, 0))
+    encodes = Encodes(lambda s: bytes_of.get((s.temporal_filter, s.anchor, s.drop), 40))
+    assert found.best(40.0, encodes).structure == GopSettings(16, 96, 0.8, 0.5)
+    assert {count for _, count in encodes.asked} == {96}
+    assert len(set(encodes.asked)) == len(encodes.asked) - 2, "once each, the first one at three qualities"
 
 
 def test_what_a_short_segment_was_tried_with_is_not_encoded_again() -> None:
     encodes = Encodes()
-    structures(20, (8,), temporal_filter="auto").best(40.0, encodes)
-    assert encodes.asked == [(GopSettings(8, 96, filtered=f), 20) for f in (True, False)]
+    structures(20, (8,), temporal_filter=(0, 100)).best(40.0, encodes)
+    assert encodes.asked[2:] == [(GopSettings(8, 96, temporal_filter=f), 20) for f in (1.0, 0.0)]
 
 
 def test_what_is_tried_whole_is_not_encoded_again() -> None:
@@ -126,7 +136,8 @@ def test_what_is_tried_whole_is_not_encoded_again() -> None:
 def test_the_least_of_a_row_is_found_from_its_middle() -> None:
     for row in ([3, 2, 1, 4], [1, 2, 3, 4, 5], [9, 1], [5], [4, 3, 2, 1]):
         assert least(row, float) == min(row)
-    assert least([0.0, 1.0, 1.01], float) == 1.0, "the next is close by: the least is taken to lie between"
+    assert least([0.0, 1.0, 1.01], float, 0.05) == 1.0, "the next is close by: the least is taken to lie between"
+    assert least([0.0, 1.0, 1.01], float) == 0.0
 
 
 def test_a_structure_far_behind_half_way_is_given_up() -> None:
@@ -135,17 +146,25 @@ def test_a_structure_far_behind_half_way_is_given_up() -> None:
     assert found.behind(tried(GopSettings(16), 48, 40), best)
 
 
-def slope_of(low: float, high: float, other: int) -> float:
-    """What a dB is found to take where quality 40 is `high` dB at a frame's 30 bytes, and lower is `low` at `other`."""
+def compared(
+    points: dict[float, tuple[float, int]], trial: tuple[int, int, int] = (SLOPE_TRIAL, FILTER_TRIAL, TRIAL)
+) -> Structures:
+    """What has compared structures, all of which have a PSNR and bytes of a frame by their quality."""
 
     def encode(quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
-        assert quality in (40.0, 40.0 - LOWER)
-        psnr, size = (low, other) if quality < 40 else (high, 30)
+        psnr, size = points[quality]
         return tried(structure, count, size, 255**2 / 10 ** (psnr / 10))
 
-    found = structures(96, (8, 16))
+    found = structures(96, (8, 16), trial=trial)
     found.best(40.0, encode)
-    return found.slope
+    return found
+
+
+def slope_of(low: float, high: float, other: int) -> float:
+    """What a dB is found to take where quality 40 is `high` dB at a frame's 30 bytes, and lower is `low` at `other`."""
+    below, above = compared({40.0: (high, 30), 40.0 - APART: (low, other)}).slopes
+    assert below == above
+    return below
 
 
 def test_structures_are_compared_at_what_a_decibel_takes_in_the_segment() -> None:
@@ -156,12 +175,21 @@ def test_structures_are_compared_at_what_a_decibel_takes_in_the_segment() -> Non
     assert slope_of(30.0, 30.0, 20) == USUAL_SLOPE, "alike: nothing can be told"
 
 
+def test_what_a_decibel_takes_is_measured_on_either_side_of_frames_that_are_compared() -> None:
+    points = {40.0: (30.0, 30), 40.0 - APART: (29.0, 20), 40.0 + APART: (32.0, 50)}
+    found = compared(points, (0, 0, 0))
+    sizes = [1000 + 95 * size for size in (20, 30, 50)]
+    assert found.slopes == pytest.approx((math.log(sizes[1] / sizes[0]), math.log(sizes[2] / sizes[1]) / 2))
+    costs = {found.cost(tried(GopSettings(16), 96, size, 255**2 / 10 ** (psnr / 10))) for psnr, size in points.values()}
+    assert max(costs) - min(costs) < 1e-9, "all are on the curve of one structure"
+
+
 def test_segments_of_empty_frames_are_compared_too() -> None:
-    found = structures(96, (4, 8), temporal_filter="auto")
+    found = structures(96, (4, 8), temporal_filter=(0, 100))
 
     def encode(quality: float, structure: GopSettings, count: int, best: Try | None = None) -> Try:
         assert best is None or not found.behind(tried(structure, count // 2, 0, key=0), best)
         return tried(structure, count, 0, 10.0 if quality == 40 else 20.0, key=0)
 
     assert found.best(40.0, encode).record_bytes == 0
-    assert found.slope == SLOPES[0], "a dB takes nothing"
+    assert found.slopes == (SLOPES[0], SLOPES[0]), "a dB takes nothing"
