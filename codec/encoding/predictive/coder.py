@@ -37,7 +37,7 @@ from codec.training.interrupts import deferred_interrupts
 from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher
 
 LIKELY_TRIES = 4  # that a target takes
-TIMED_FRAMES = 9  # before it is told how long the rest will take
+TIMED_FRAMES = 25  # before it is told how long the rest will take: the first are slower than most
 COMPILING = "compiling the motion search for this machine: about 15 seconds, this once"
 
 
