@@ -18,9 +18,13 @@ LOW, HIGH = 36.0, 63.0  # qualities
 
 
 def filtered(
-    frames: NDArray[np.uint8], planned: Planned = KEY, quality: float = LOW, cuts: Sequence[int] = ()
+    frames: NDArray[np.uint8],
+    planned: Planned = KEY,
+    quality: float = LOW,
+    cuts: Sequence[int] = (),
+    strength: float = 1.0,
 ) -> NDArray[np.uint8]:
-    return TemporalFilter(frames, [luma(f) for f in frames], cuts)(planned, quality)
+    return TemporalFilter(frames, [luma(f) for f in frames], cuts)(planned, quality, strength)
 
 
 def error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
@@ -40,6 +44,11 @@ def noisy(clean: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def test_noise_is_averaged_away_where_things_move(clean: NDArray[np.uint8], noisy: NDArray[np.uint8]) -> None:
     assert error(filtered(noisy), clean[8]) < 0.7 * error(noisy[8], clean[8])
+
+
+def test_the_stronger_the_less_a_frame_keeps_of_itself(noisy: NDArray[np.uint8]) -> None:
+    changes = [error(filtered(noisy, strength=strength), noisy[8]) for strength in (0.0, 0.5, 1.0, 2.0)]
+    assert changes[0] == 0 < changes[1] < changes[2] < changes[3]
 
 
 def test_a_frame_that_few_are_made_from_keeps_more_of_itself(noisy: NDArray[np.uint8]) -> None:
