@@ -357,7 +357,7 @@ PRESETS = {
     ),
     "medium": Settings(
         "medium",
-        model=PredictiveSettings(anchor=(4, 8, 16, 32, 64), level_drop=(80, 100), trial=(129, 33, 129)),
+        model=PredictiveSettings(anchor=(4, 8, 16, 32, 64), level_drop=(80, 100), trial=(65, 33, 65)),
         rate=RateSettings(quality=QUALITY),
     ),
     "slow": Settings(
