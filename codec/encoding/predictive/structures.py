@@ -1,4 +1,4 @@
-"""The structure of a segment, chosen by encoding its first frames: distance of anchors, levels, temporal filter."""
+"""The structure of a segment, chosen by encoding frames of it: distance of anchors, levels, temporal filter."""
 
 from __future__ import annotations
 
