@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from benchmarks import ffmpeg, machine, process
@@ -21,6 +19,7 @@ from benchmarks.clips import CHUNK, Clip, map_rgb
 from benchmarks.codecs import Codec
 from benchmarks.rows import Row
 from codec import quality
+from codec.side_by_side import torch_threads
 
 Extract = Callable[[np.ndarray], np.ndarray]  # teacher: uint8 [T, H, W, 3] -> float32 [T, patches, D]
 
@@ -110,7 +109,8 @@ def mean_quality(reference: np.ndarray, decoded: np.ndarray) -> tuple[float, flo
         pair = reference[start : start + CHUNK], decoded[start : start + CHUNK]
         return quality.psnr(*pair), quality.ms_ssim(*pair)
 
-    with _one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    # The filters of MS-SSIM are small: beside other work, more threads wait for each other for ten times as long.
+    with torch_threads(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         psnr, ms_ssim = zip(*pool.map(compare, range(0, len(reference), CHUNK)), strict=True)
     known = [values for values in ms_ssim if values is not None]
     return float(np.concatenate(psnr).mean()), float(np.concatenate(known).mean()) if known else None
@@ -163,17 +163,6 @@ def save_motion(frame: Path, pictures: np.ndarray) -> None:
 
 def motion_path(frame: Path) -> Path:
     return frame.with_suffix(".webp")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The filters of MS-SSIM are small: beside other work, more threads wait for each other for ten times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _doubt(claimed: float | None, measured: float) -> str:

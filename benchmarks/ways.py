@@ -26,6 +26,7 @@ from codec import NervReader, video
 from codec.network.predictive.symbols import Symbols
 from codec.quality import psnr
 from codec.rate.records import FrameCoder
+from codec.side_by_side import torch_threads
 
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WIDEST = 20  # of the names of frames, which sort by number when as wide
@@ -63,16 +64,12 @@ def ways() -> list[Way]:
 
 def decode(path: Path, way: Way) -> Found:
     """Decode all frames twice, the second time against the clock. Raises BitstreamError."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(way.threads)
-    try:
+    with torch_threads(way.threads):
         with _symbols() as parsed:
             frames = _frames(path, way)
         start = time.perf_counter()
         _frames(path, way)
         seconds = time.perf_counter() - start
-    finally:
-        torch.set_num_threads(before)
     crc = 0
     for _, values in sorted(parsed.items()):
         crc = zlib.crc32(values, crc)

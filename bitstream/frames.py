@@ -119,11 +119,11 @@ class FrameSegment:
     __hash__ = None  # type: ignore[assignment]  # to be equal takes reading
 
 
-def chain(frames: Sequence[CodedFrame], number: int) -> list[int]:
-    """Places in coding order of the frames that frame `number` is decoded from, itself last."""
+def chain(frames: Sequence[CodedFrame], *numbers: int) -> list[int]:
+    """Places in coding order of frames and of all that they are decoded from."""
     place_of = {frame.number: place for place, frame in enumerate(frames)}
     needed: set[int] = set()
-    waiting = [place_of[number]]
+    waiting = [place_of[number] for number in numbers]
     while waiting:
         place = waiting.pop()
         if place not in needed:

@@ -277,7 +277,7 @@ class NetworkSpec(Protocol):
         """Multiplications that a frame takes with its features: what decoding takes in time."""
 
     def values_of_a_frame(self, geometry: Geometry) -> int:
-        """Values in the largest map, of all that a frame is computed from."""
+        """What each of the frames that are decoded together takes in memory, in values of a map."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,8 @@ class PredictiveSpec:
         return 6 * _padded(geometry.height) * _padded(geometry.width)
 
     def values_of_a_frame(self, geometry: Geometry) -> int:
-        return self.largest_map(geometry) // 3
+        """Its three bytes a pixel: maps are those of a few frames, however many are decoded together."""
+        return 3 * _padded(geometry.height) * _padded(geometry.width) // 4
 
     def operations(self, geometry: Geometry) -> int:
         """Multiplications to decode a frame, of the widths that bases have; its chain takes as many for each of its."""

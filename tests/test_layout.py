@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 
 # Wings of codec/ from the ground up: a module imports its own wing and those that are named for it.
-GROUND = {"errors", "versions", "extras", "atomic", "quality", "patches", "specs", "kinds", "settings"}
+GROUND = {"errors", "versions", "extras", "atomic", "quality", "patches", "specs", "kinds", "settings", "side_by_side"}
 WINGS = {
     "video": GROUND,
     "features": GROUND,

@@ -1,9 +1,10 @@
 """The kind `predictive` as a decoder runs it: frames on demand, each from the frames it refers to, and features.
 
-Only the chain of a wanted frame is read, parsed and computed; frames that do not refer to each other go through the
-network as one batch; the newest decoded frames are kept, since others will refer to them. What the parse of a frame
-needs of others is integers alone, so for a single frame it runs in a thread ahead of the network. Features need no
-frame, and no base.
+Only the chain of a wanted frame is read, parsed and computed; the frames last used are kept, since others will refer to
+them. On a CPU a run of frames is decoded several at once, a thread each. A single frame's chain leaves no such
+choice: there operators share their work among threads, and parsing, which needs no more of other frames than integers,
+runs ahead of the network. On a GPU frames that do not refer to each other go through the network as one batch. Features
+need no frame, and no base.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from bitstream import FrameSegment, MalformedChunk
+from bitstream import CodedFrame, FrameSegment, MalformedChunk, chain
 from codec.network.predictive.features import Features, read_features
 from codec.network.predictive.frames import alike, empty_symbols, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork
@@ -26,10 +27,11 @@ from codec.network.predictive.store import find, load_network
 from codec.network.predictive.symbols import MOTION, Symbols
 from codec.rate.carried import Moved, carry, way_ratio
 from codec.rate.records import FrameCoder
+from codec.side_by_side import as_they_can
 from codec.specs import Geometry, PredictiveSpec
 
 FRAMES_KEPT = 40  # more than any chain of references is long
-TOGETHER = 8  # frames in one batch
+TOGETHER = 8  # frames in one batch; a run of fewer is too short to be decoded side by side
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +59,7 @@ def load(
 
 def stored_values(spec: PredictiveSpec, geometry: Geometry) -> int:
     """Integers that one frame holds at most: what is in memory at once."""
-    return spec.values_of_a_frame(geometry)
+    return spec.largest_map(geometry) // 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +95,6 @@ class PredictiveDecoder:
     def _base(self) -> tuple[PredictiveNetwork, FrameCoder]:
         return self._load_base()
 
-    def references(self, t: int) -> tuple[int, ...]:
-        """The frames that frame t is made from, which are decoded before it."""
-        return self._segment.coded[self._place_of[t]].references
-
     @torch.inference_mode()
     def frames(self, t: Tensor) -> Tensor:
         """Frame numbers int64 [B] -> uint8 [B, height, width, 3]. Raises MissingBase."""
@@ -117,42 +115,29 @@ class PredictiveDecoder:
 
     def _decoded(self, numbers: Sequence[int]) -> list[Shown]:
         """The frames asked for, with whatever of their chains is not at hand decoded first."""
-        parts, have = self._parts(numbers), dict(self._shown)
-        moved = {n: shown.moved for n, shown in have.items()}
-        # One frame's chain leaves a core idle; a run of frames does not, and a thread more would only be in the way.
-        in_turn = ahead if len(numbers) == 1 else map
-        for symbols in in_turn(lambda part: {n: self._parsed(n, moved) for n in part}, parts):
-            frames = self._made(symbols, have)
-            have |= {n: Shown(frame, moved[n]) for n, frame in zip(symbols, frames, strict=True)}
-        for n in (*have.keys() - self._shown, *numbers):
+        chains, have = [self._segment.coded[place] for place in chain(self._segment.coded, *numbers)], dict(self._shown)
+        missing = [frame for frame in chains if frame.number not in have]
+        if self._device.type == "cpu" and len(numbers) >= TOGETHER:
+            self._base  # noqa: B018  # loaded once, not by each thread
+            for frame, shown in as_they_can(missing, self._alone, have):
+                have[frame.number] = shown
+        else:
+            moved = {n: shown.moved for n, shown in have.items()}
+            for symbols in ahead(lambda part: {n: self._parsed(n, moved) for n in part}, batches(missing)):
+                frames = self._made(symbols, have)
+                have |= {n: Shown(frame, moved[n]) for n, frame in zip(symbols, frames, strict=True)}
+        for n in (*(frame.number for frame in chains), *numbers):  # what is in a chain is likely to be in the next
             self._shown[n] = have[n]
             self._shown.move_to_end(n)
         while len(self._shown) > FRAMES_KEPT:
             self._shown.popitem(last=False)
         return [have[n] for n in numbers]
 
-    def _parts(self, numbers: Sequence[int]) -> list[list[int]]:
-        """What of the chains of frames is not at hand, in an order to decode it in: frames that make one batch."""
-        table = self._segment.coded
-        missing: set[int] = set()
-        waiting = list(numbers)
-        while waiting:
-            n = waiting.pop()
-            if n not in missing and n not in self._shown:
-                missing.add(n)
-                waiting += self.references(n)
-        depth: dict[int, int] = {}
-        groups: dict[tuple[int, int, tuple[bool, bool]], list[int]] = {}
-        for place in sorted(self._place_of[n] for n in missing):
-            frame = table[place]
-            depth[frame.number] = 1 + max((depth.get(r, 0) for r in frame.references), default=0)
-            key = depth[frame.number], len(frame.references), alike(frame.flags)
-            groups.setdefault(key, []).append(frame.number)
-        return [
-            group[first : first + TOGETHER]
-            for _, group in sorted(groups.items())
-            for first in range(0, len(group), TOGETHER)
-        ]
+    @torch.inference_mode()
+    def _alone(self, frame: CodedFrame, references: dict[int, Shown]) -> Shown:
+        moved = {n: shown.moved for n, shown in references.items()}
+        symbols = self._parsed(frame.number, moved)
+        return Shown(self._made({frame.number: symbols}, references)[0], moved[frame.number])
 
     def _made(self, symbols: dict[int, Symbols], have: dict[int, Shown]) -> Tensor:
         """Frames of the same number of references, all of them at hand, and made alike: uint8 [B, H, W, 3]."""
@@ -178,6 +163,21 @@ class PredictiveDecoder:
         symbols = coder.read(frame.record, frame.flags, empty, frame.quality, ratio, where, carried)
         moved[n] = Moved(frame.references, symbols.motion)
         return symbols
+
+
+def batches(frames: Sequence[CodedFrame]) -> list[list[int]]:
+    """Frames in coding order -> numbers of those that are one batch of the network, in an order to decode them in."""
+    depth: dict[int, int] = {}
+    groups: dict[tuple[int, int, tuple[bool, bool]], list[int]] = {}
+    for frame in frames:
+        depth[frame.number] = 1 + max((depth.get(r, 0) for r in frame.references), default=0)
+        key = depth[frame.number], len(frame.references), alike(frame.flags)
+        groups.setdefault(key, []).append(frame.number)
+    return [
+        group[first : first + TOGETHER]
+        for _, group in sorted(groups.items())
+        for first in range(0, len(group), TOGETHER)
+    ]
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -160,10 +160,6 @@ class DualHeadHNeRV(nn.Module):
         coords = torch.from_numpy(self.geometry.coords(t.tolist())).to(t.device)  # [B, patches, 3]
         return coords[:, 0] if self.spec.embed.whole_frame else coords.flatten(0, 1)
 
-    def references(self, t: int) -> tuple[int, ...]:
-        """None: every frame stands for itself."""
-        return ()
-
     def patch(self, t: Tensor, row: int, column: int) -> Tensor:
         """One patch of frames t [B] -> uint8 [B, h, w, 3], real pixels only, without decoding the rest."""
         y, x = self.geometry.spans(row, column)

@@ -31,9 +31,6 @@ class Network(Protocol):
     def features(self, t: Tensor) -> Tensor:
         """Frame numbers int64 [B] -> float32 [B, patches, D], of unit length. ValueError where it has none."""
 
-    def references(self, t: int) -> tuple[int, ...]:
-        """The frames that frame t is made from, which are decoded before it."""
-
 
 def load_network(
     spec: NetworkSpec, geometry: Geometry, segment: Segment | FrameSegment, device: torch.device, dtype: torch.dtype

@@ -87,9 +87,6 @@ class FlatNetwork:
     def features(self, t: Tensor) -> Tensor:
         raise ValueError("it has none")
 
-    def references(self, t: int) -> tuple[int, ...]:
-        return ()
-
 
 def load(spec: FlatSpec, geometry: Geometry, segment: Segment, *where: Any) -> FlatNetwork:
     return FlatNetwork(geometry, segment.tensors[0].values)

@@ -26,12 +26,12 @@ from codec.encoding.predictive.frame import Encoded, FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings, Planned, lineages, needed, scene_cuts
 from codec.encoding.predictive.kept import Kept, Key
 from codec.encoding.predictive.motion_search import SearchSettings
-from codec.encoding.predictive.side_by_side import as_they_can
 from codec.encoding.predictive.structures import Structures
 from codec.encoding.predictive.temporal_filter import TemporalFilter
 from codec.encoding.predictive.tries import Try, details
 from codec.network.predictive.store import default, digest_of, load_network
 from codec.settings import QUALITY, PredictiveSettings, Settings
+from codec.side_by_side import as_they_can
 from codec.specs import Geometry, PredictiveSpec
 from codec.training.interrupts import deferred_interrupts
 from codec.training.task import Coded, SegmentTask, Status, Warn, Watcher

@@ -29,7 +29,7 @@ class Encode(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class Candidates:
     """What a field of the structure may be, in rising order."""
 
     name: str
@@ -46,9 +46,9 @@ class Structures:
         self._frames, self._cuts = frames, cuts
         self._curve_frames, begun, part = (min(frames, most or frames) for most in model.trial)
         choices = (
-            Choice("temporal_filter", _shares(model.temporal_filter), begun),
-            Choice("anchor", sorted(model.anchor), part, CLOSE_BY if part < frames else 0.0),
-            Choice("drop", _shares(model.level_drop), part),
+            Candidates("temporal_filter", _shares(model.temporal_filter), begun),
+            Candidates("anchor", sorted(model.anchor), part, CLOSE_BY if part < frames else 0.0),
+            Candidates("drop", _shares(model.level_drop), part),
         )
         middle: dict[str, Any] = {choice.name: choice.options[len(choice.options) // 2] for choice in choices}
         self.structure = GopSettings(keyint=model.keyint, **middle)  # the best, as far as is known

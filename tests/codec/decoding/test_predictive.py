@@ -22,6 +22,7 @@ from codec.features.index import unit_vectors
 from codec.network.predictive import store
 from codec.quality import psnr
 from codec.settings import PRESETS, Settings
+from codec.side_by_side import torch_threads
 from tests import reference_decoder
 from tests.samples import Encoded, moving_frames, write_images
 from tests.tiny_clip import TinyClip
@@ -89,6 +90,23 @@ def test_frames_that_were_let_go_are_decoded_again(
         assert_same_picture(reader[t], everything[t])
 
 
+@pytest.mark.parametrize("batch", [1, 9])
+def test_a_run_decodes_every_frame_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """A far anchor is made from for long after many other frames have been decoded."""
+    source = write_images(tmp_path / "frames", moving_frames(40, 16, 24))
+    encode(source, tmp_path / "v.nerv", settings(anchor=(32,), temporal_filter=(0,)), device="cpu")
+    plain, read = FrameSegment.record, list[int]()
+
+    def noted(self: FrameSegment, place: int) -> Any:
+        read.append(place)
+        return plain(self, place)
+
+    monkeypatch.setattr(FrameSegment, "record", noted)
+    monkeypatch.setattr(predictive, "FRAMES_KEPT", 20)
+    shown = sum(len(frames) for frames in NervReader(tmp_path / "v.nerv", "cpu", batch=batch).frames())
+    assert (shown, sorted(read)) == (40, list(range(40)))
+
+
 def test_a_patch_is_the_crop_of_its_frame(predicted: Encoded, everything: NDArray[np.uint8]) -> None:
     reader = NervReader(predicted.path, "cpu")
     for row, column in ((0, 0), (1, 3)):
@@ -154,32 +172,30 @@ def test_features_need_no_frame_and_no_base(
 # The same everywhere
 
 
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("threads")
 def test_more_threads_read_the_same_symbols(predicted: Encoded, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, found = predictive.PredictiveDecoder._parsed, list[Any]()
+    plain, found = predictive.PredictiveDecoder._parsed, dict[int, Any]()
 
-    def noted(*arguments: Any) -> Any:
-        found.append(plain(*arguments))
-        return found[-1]
+    def noted(self: predictive.PredictiveDecoder, n: int, moved: Any) -> Any:
+        found[n] = plain(self, n, moved)
+        return found[n]
 
     monkeypatch.setattr(predictive.PredictiveDecoder, "_parsed", noted)
     runs = []
     for count in (1, 2):
-        torch.set_num_threads(count)
-        NervReader(predicted.path, "cpu")[:8]
-        runs.append([{name: np.asarray(v) for name, v in vars(symbols).items()} for symbols in found])
-        found.clear()
-    assert len(runs[0]) == len(runs[1]) == 8
-    for one, two in zip(*runs, strict=True):
-        for name, values in one.items():
-            np.testing.assert_array_equal(values, two[name], err_msg=name)
+        with torch_threads(count):
+            NervReader(predicted.path, "cpu")[:8]
+        runs.append({n: {name: np.asarray(v) for name, v in vars(found.pop(n)).items()} for n in range(8)})
+    for n, symbols in runs[0].items():
+        for name, values in symbols.items():
+            np.testing.assert_array_equal(values, runs[1][n][name], err_msg=f"{name} of frame {n}")
+
+
+def test_more_threads_encode_the_same_file(tmp_path: Path) -> None:
+    source = write_images(tmp_path / "frames", moving_frames(9, 130, 190))
+    for count in (1, 3):
+        with torch_threads(count):
+            encode(source, tmp_path / f"{count}.nerv", settings(quality=50, anchor=(4,)), device="cpu")
+    assert (tmp_path / "1.nerv").read_bytes() == (tmp_path / "3.nerv").read_bytes()
 
 
 def test_half_the_precision_shows_as_much(predicted: Encoded, everything: NDArray[np.uint8]) -> None:

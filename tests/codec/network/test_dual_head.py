@@ -245,7 +245,3 @@ def test_a_patch_costs_a_part_of_its_frame(embed: str) -> None:
     computed.clear()
     net.patch(torch.tensor([0]), 0, 0)
     assert sum(computed) < 0.2 * whole
-
-
-def test_no_frame_needs_another() -> None:
-    assert network().references(3) == ()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 
 import numpy as np
@@ -26,6 +24,7 @@ from codec.rate.carried import LARGEST_MOTION, all_along
 from codec.rate.cell_values import VALUE_ROWS
 from codec.rate.ports import WritingPort
 from codec.rate.records import FrameCoder
+from codec.side_by_side import torch_threads
 from tests.bitstream import frame_record as page
 
 SMALL = Shape(features=8, means=8, hyper=4, context=3, hidden=8, blocks=1)
@@ -355,20 +354,10 @@ def test_channels_are_coded_once_each() -> None:
     assert (len(FIRST), len(SECOND)) == (19, 75)
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_records_are_the_same_under_any_number_of_threads() -> None:
     found = []
     for count in (1, 2):
-        with threads(count):
+        with torch_threads(count):
             network = random_network(4)
             coder = FrameCoder(network)
             symbols = random_symbols(np.random.default_rng(4), 130, 97, 2, 0.7)
