@@ -42,7 +42,7 @@ class NervReader:
     """A .nerv file as a sequence of frames.
 
     path: a file, or its bytes. device: see `backend.pick_device`. batch: frames decoded together, None for about as
-    many as make a megapixel. salvage: read what is intact of a damaged file; frames in `lost` are then missing.
+    many as take 16 MB. salvage: read what is intact of a damaged file; frames in `lost` are then missing.
     Raises BitstreamError for a damaged file, OSError where it cannot be read. A reader can be pickled.
     """
 
