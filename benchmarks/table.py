@@ -9,6 +9,7 @@ from benchmarks import rows
 from benchmarks.summary import (
     DASH,
     REFERENCES,
+    X265,
     Curve,
     Score,
     budgets,
@@ -16,7 +17,6 @@ from benchmarks.summary import (
     curves,
     figures,
     label,
-    losses,
     median_of,
     number,
     order,
@@ -71,9 +71,20 @@ def _table(by_clip: dict[str, dict[str, Curve]]) -> str:
         f"Clips{', the same in every row' if common(by_clip) == by_clip else ''}: {', '.join(by_clip)}. "
         f"{budgets(by_clip)} Measured on {'; '.join(sorted({row.machine for row in good}))}."
     )
-    lost = losses(by_clip)
-    said = ["", "Where we lose:", "", *(f"- {loss}" for loss in lost)] if lost else []
-    return "\n".join([*lines, "", text, *said])
+    return "\n".join([*lines, "", text, *_by_clip(by_clip)])
+
+
+def _by_clip(by_clip: dict[str, dict[str, Curve]]) -> list[str]:
+    """BD-rates on every clip, a line each codec; nothing where there is none to compare with."""
+    found = scores(by_clip, X265)
+    if not found:
+        return []
+    lines = [line([f"BD-rate to {label(X265)}", *by_clip]), line(["---", *["--:"] * len(by_clip)])]
+    for score in found:
+        deltas = (score.deltas.get(clip) for clip in by_clip)
+        rates = (None if delta is None else delta.rate for delta in deltas)
+        lines.append(line([label(score.codec), *map(_percent, rates)]))
+    return ["", *lines]
 
 
 def write(folder: Path, readme: Path) -> None:
@@ -99,6 +110,9 @@ def _rate(codec: str, reference: str, score: Score | None) -> str:
         return "0 %"
     if score is None:
         return DASH
-    rate = DASH if score.rate is None else f"{number(score.rate, 1, signed=True)} %"
     quality = "" if score.quality is None else f", {number(score.quality, 1, signed=True)} dB"
-    return f"{rate}{quality} ({score.clips_with_rate} of {len(score.deltas)})"
+    return f"{_percent(score.rate)}{quality} ({score.clips_with_rate} of {len(score.deltas)})"
+
+
+def _percent(rate: float | None) -> str:
+    return DASH if rate is None else f"{number(rate, 1, signed=True)} %"

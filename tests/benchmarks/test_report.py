@@ -148,7 +148,7 @@ def test_the_readme_gets_the_table_between_its_markers(results: Path, tmp_path: 
         assert "old" not in text
     assert re.search(r"\| nvcodec medium \| \+25\.0 %, \N{MINUS SIGN}0\.\d dB \(1 of 1\) \|", text)
     assert "| x265 veryslow | 0 % |" in text
-    assert "- bunny: nvcodec medium needs 25 % more bits" in text
+    assert "| BD-rate to x265 veryslow | bunny |\n| --- | --: |\n| nvcodec medium | +25.0 % |" in text
 
 
 def test_a_readme_without_markers_is_left_alone(results: Path, tmp_path: Path) -> None:
