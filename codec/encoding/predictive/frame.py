@@ -26,6 +26,7 @@ from codec.network.predictive.frames import (
     pictures_of,
     predict,
     reconstruct,
+    shown_by,
 )
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
@@ -108,9 +109,11 @@ class FrameEncoder:
         q = torch.tensor([float(quality)])
         wanted = to_detail(to_layers(pad(_planes(towards)[None].float())))
         moved = replace(empty, motion=found.motion, sides=found.sides)
-        prediction, features = predict(net, shown, [moved], height, width)
-        if predicted:
-            mean, _ = predict(net, shown, [replace(moved, made=MEAN | BARE)], height, width)
+        if shown is None:
+            prediction, features = predict(net, None, [moved], height, width)
+        else:
+            pictures = shown_by(shown, [moved])
+            (prediction, features), mean = net.prediction(*pictures), torch.lerp(*pictures, 0.5)
             if F.mse_loss(mean, wanted) < F.mse_loss(prediction, wanted):
                 prediction, moved = mean, replace(moved, made=MEAN)
         left = (wanted - prediction) * PIXEL

@@ -45,6 +45,15 @@ def moving_of(symbols: Symbols) -> Tensor:
     return moving(motion, sides, *symbols.residuals.shape[1:])
 
 
+def shown_by(references: Tensor, symbols: Sequence[Symbols]) -> tuple[Tensor, Tensor]:
+    """What references, as of `predict`, show of the frames where their motion points. See `compensate`."""
+    motion, sides = (
+        torch.from_numpy(np.stack(x)).to(references.device)
+        for x in ([s.motion for s in symbols], [s.sides for s in symbols])
+    )
+    return compensate(references, motion, sides, CELL)
+
+
 def predict(
     network: PredictiveNetwork, references: Tensor | None, symbols: Sequence[Symbols], height: int, width: int
 ) -> tuple[Tensor, Tensor]:
@@ -54,11 +63,7 @@ def predict(
     """
     if references is None:
         return network.no_prediction(len(symbols), *latent_size(height, width))
-    motion, sides = (
-        torch.from_numpy(np.stack(x)).to(references.device)
-        for x in ([s.motion for s in symbols], [s.sides for s in symbols])
-    )
-    shown = compensate(references, motion, sides, CELL)
+    shown = shown_by(references, symbols)
     mean = bool(symbols[0].made & MEAN)
     if mean and symbols[0].untouched:  # nothing asks for features
         return torch.lerp(*shown, 0.5), shown[0].new_empty(0)
