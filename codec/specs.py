@@ -305,8 +305,10 @@ class PredictiveSpec:
         return 3 * _padded(geometry.height) * _padded(geometry.width) // 4
 
     def operations(self, geometry: Geometry) -> int:
-        """Multiplications to decode a frame, of the widths that bases have: 10,200 a pixel where every layer runs, 5,200
-        for a key frame, 300 for one that is moved blocks, 1,400 to 9,000 as the mean of a file. Its chain comes on top.
+        """Multiplications to decode a frame, of the widths that bases have; its chain comes on top.
+
+        A pixel takes 10,200 where every layer runs, 5,200 in a key frame, 300 in moved blocks; as the mean of a file
+        1,400 to 9,000.
         """
         return 7000 * _padded(geometry.height) * _padded(geometry.width)
 
