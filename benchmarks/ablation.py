@@ -87,6 +87,7 @@ LEVERS = (
     Lever("far anchors: 4 frames apart", {"anchor": (4,)}),
     Lever("levels: all of one quality", {"level_drop": (0,)}, lower=EQUAL),
     Lever("motion that goes on", patches=lambda: [patch.object(frame, "carry", lambda *of: None)]),
+    Lever("blocks that overlap", patches=lambda: [patch.object(frame, "OVERLAP", 0)]),
     Lever(
         "frames left as predicted",
         patches=lambda: [patch.object(frame, "min", lambda tries, key: tries[0], create=True)],

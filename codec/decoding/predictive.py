@@ -168,7 +168,7 @@ class PredictiveDecoder:
 def batches(frames: Sequence[CodedFrame]) -> list[list[int]]:
     """Frames in coding order -> numbers of those that are one batch of the network, in an order to decode them in."""
     depth: dict[int, int] = {}
-    groups: dict[tuple[int, int, tuple[bool, bool]], list[int]] = {}
+    groups: dict[tuple[int, int, tuple[int, bool]], list[int]] = {}
     for frame in frames:
         depth[frame.number] = 1 + max((depth.get(r, 0) for r in frame.references), default=0)
         key = depth[frame.number], len(frame.references), alike(frame.flags)

@@ -25,9 +25,8 @@ from codec.network.predictive.network import CODED, FIRST, FIRST_LUMA, GLOBALS, 
 from codec.network.predictive.quality import KNOTS, QUALITIES
 from codec.network.predictive.scales import MAGNITUDES, IntegerLayer, TrainedLayer
 from codec.network.predictive.symbols import (
-    BARE,
     HYPERS,
-    MEAN,
+    MADE,
     MOTION,
     PARTS,
     RESIDUALS,
@@ -127,7 +126,7 @@ class FrameCoder:
                 port, residuals, transforms, context, networks[2:], otherwise, self._value_rows
             )
         done(RESIDUALS)
-        return Symbols(motion, sides, hyper, residuals, transforms, flags & (MEAN | BARE))
+        return Symbols(motion, sides, hyper, residuals, transforms, flags & MADE)
 
     def _networks_for(self, quality: int, predicted: bool) -> list[Layers]:
         """All scale networks, told the globals: two of hyper-latents, then four of residuals."""
@@ -149,8 +148,8 @@ class FrameCoder:
 
 def check_flags(flags: int, references: int, where: str) -> None:
     """Raise MalformedChunk for parts that a frame of so many references does not have."""
-    without = (flags & (MOTION | MEAN | BARE) and not references) or (flags & TRANSFORMS and not flags & RESIDUALS)
-    if flags & ~(sum(PARTS) | TRANSFORMS | MEAN | BARE) or without:
+    without = (flags & (MOTION | MADE) and not references) or (flags & TRANSFORMS and not flags & RESIDUALS)
+    if flags & ~(sum(PARTS) | TRANSFORMS | MADE) or without:
         raise MalformedChunk(f"{where}: flags {flags} name parts that this frame does not have")
 
 

@@ -48,8 +48,7 @@ class Pixels:
         _, h, w = residuals.shape
         predicted = len(references) > 0
         if predicted:
-            shown = [moved(r, m) for r, m in zip(references, motion, strict=True)]
-            first, second = _alone(shown, sides)
+            first, second = _pictures(references, motion, sides, bool(flags & 16))
             p, f = self.prediction(_padded(first, 8 * h, 8 * w), _padded(second, 8 * h, 8 * w), bool(flags & 32))
         else:
             p, f = np.full((12, 4 * h, 4 * w), 128.0), np.zeros((len(self._tensors["trunk.bias"]), h, w))
@@ -132,6 +131,28 @@ def moved(reference: NDArray[np.uint8], motion: Integers) -> Array:
         taps = np.outer(TAPS[down % 4], TAPS[right % 4]) / 64**2
         out[:, y, x] = (reference[:, ys][:, :, xs] * taps).sum((1, 2))
     return out
+
+
+def _pictures(
+    references: Sequence[NDArray[np.uint8]], motion: Integers, sides: Integers, overlapping: bool
+) -> tuple[Array, Array]:
+    """Both pictures, mixed near the sides of blocks where they overlap."""
+    own = _alone([moved(r, m) for r, m in zip(references, motion, strict=True)], sides)
+    if not overlapping:
+        return own
+    mixed = [picture.copy() for picture in own]
+    _, height, width = references[0].shape
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        rows, columns = (np.clip(np.arange(n) + d, 0, n - 1) for n, d in zip(motion.shape[2:], (dy, dx), strict=True))
+        shown = [moved(r, m[:, rows][:, :, columns]) for r, m in zip(references, motion, strict=True)]
+        beyond = _alone(shown, sides[:, rows][:, :, columns])
+        place = np.arange(max(height, width)) % 8
+        inwards = place if dy + dx < 0 else 7 - place
+        taken = np.array([6, 4, 2, 1, 0, 0, 0, 0])[inwards] / 16
+        share = taken[:height, None] if dy else taken[None, :width]
+        for picture, before, other in zip(mixed, own, beyond, strict=True):
+            picture += share * (other - before)
+    return mixed[0], mixed[1]
 
 
 def _alone(shown: Sequence[Array], sides: Integers) -> tuple[Array, Array]:

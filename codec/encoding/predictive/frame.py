@@ -32,7 +32,7 @@ from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.quantization import quantize
 from codec.network.predictive.scales import LARGEST_SYMBOL
-from codec.network.predictive.symbols import BARE, MEAN, Integers, Symbols
+from codec.network.predictive.symbols import BARE, MEAN, OVERLAP, Integers, Symbols
 from codec.network.predictive.transform import PIXEL, to_detail, to_layers
 from codec.rate.carried import Moved, carry, way_ratio
 from codec.rate.records import FrameCoder
@@ -112,10 +112,10 @@ class FrameEncoder:
         if shown is None:
             prediction, features = predict(net, None, [moved], height, width)
         else:
-            pictures = shown_by(shown, [moved])
-            (prediction, features), mean = net.prediction(*pictures), torch.lerp(*pictures, 0.5)
+            moved, pictures, mean = _shown_best(shown, moved, wanted)
+            prediction, features = net.prediction(*pictures)
             if F.mse_loss(mean, wanted) < F.mse_loss(prediction, wanted):
-                prediction, moved = mean, replace(moved, made=MEAN)
+                prediction, moved = mean, replace(moved, made=moved.made | MEAN)
         left = (wanted - prediction) * PIXEL
         moving = moving_of(moved) if predicted else None
         hyper, residuals, transforms = self._quantized(left, features, q, weight, moving)
@@ -172,6 +172,13 @@ class FrameEncoder:
             found = quantize(net, latents, hyper, moved, features, quality, weights)
         a, b, c = (part[0].numpy().astype(np.int16) for part in (hyper, found.residuals, found.transforms))
         return a, b, c
+
+
+def _shown_best(references: Tensor, moved: Symbols, wanted: Tensor) -> tuple[Symbols, tuple[Tensor, Tensor], Tensor]:
+    """Symbols, pictures of `shown_by`, their mean: with blocks that overlap where that is nearer to what is wanted."""
+    ways = [moved, replace(moved, made=OVERLAP)] if moved.motion.any() else [moved]
+    shown = [(way, pictures := shown_by(references, [way]), torch.lerp(*pictures, 0.5)) for way in ways]
+    return min(shown, key=lambda s: float(F.mse_loss(s[2], wanted)))
 
 
 def _known(

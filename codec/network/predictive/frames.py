@@ -18,7 +18,7 @@ from torch import Tensor
 from codec.network.predictive.cell_transforms import to_latents
 from codec.network.predictive.motion import compensate, motion_size
 from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard, moving
-from codec.network.predictive.symbols import BARE, MEAN, Symbols, untouched
+from codec.network.predictive.symbols import BARE, MEAN, OVERLAP, Symbols, untouched
 from codec.network.predictive.transform import DETAIL, LATENTS, from_layers, pictures
 
 
@@ -46,12 +46,12 @@ def moving_of(symbols: Symbols) -> Tensor:
 
 
 def shown_by(references: Tensor, symbols: Sequence[Symbols]) -> tuple[Tensor, Tensor]:
-    """What references, as of `predict`, show of the frames where their motion points. See `compensate`."""
+    """What references, as of `predict`, show of frames, made alike, where their motion points. See `compensate`."""
     motion, sides = (
         torch.from_numpy(np.stack(x)).to(references.device)
         for x in ([s.motion for s in symbols], [s.sides for s in symbols])
     )
-    return compensate(references, motion, sides, CELL)
+    return compensate(references, motion, sides, CELL, bool(symbols[0].made & OVERLAP))
 
 
 def predict(
@@ -70,9 +70,9 @@ def predict(
     return network.prediction(*shown, mean)
 
 
-def alike(flags: int) -> tuple[bool, bool]:
+def alike(flags: int) -> tuple[int, bool]:
     """What frames that go through the network as one batch have in common, beside the number of their references."""
-    return bool(flags & MEAN), untouched(flags)
+    return flags & (OVERLAP | MEAN), untouched(flags)
 
 
 def pad(pixels: Tensor) -> Tensor:

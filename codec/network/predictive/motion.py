@@ -1,7 +1,9 @@
 """Motion: a vector for each block of a frame -> what its reference shows there.
 
-Blocks move as they are and do not overlap: edges of things that move differently stay sharp, which vectors that are
-interpolated between blocks smear. What seams that leaves lie where the layers after it expect them.
+Blocks move as they are: edges of things that move differently stay sharp, which vectors that are interpolated between
+blocks smear. Where a frame says so, blocks then overlap: near a side each is mixed with what the block beyond it would
+show there (Orchard and Sullivan, "Overlapped block motion compensation: an estimation-theoretic approach", IEEE
+Transactions on Image Processing, 1994), as what moves seldom ends where a block does.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ TAPS = (
     (-1, 4, -11, 40, 40, -11, 4, -1),
     (0, 1, -5, 17, 58, -10, 4, -1),
 )  # of 64, by quarter pixels, for the pixels from BEFORE before: the filters of HEVC (Ugur et al., 2013)
+OVERLAP = (6, 4, 2, 1)  # of 16: what pixels, from a side of their block inwards, take of what the block beyond shows
 BEFORE, AFTER = 3, 4  # pixels that a filter reads on either side
 PATCH = CELL + BEFORE + AFTER
+_SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of a block: where, in blocks, the one beyond lies
 MIDDLE = [BEFORE + row for first in range(DETAIL) for row in range(first, CELL, DETAIL)]  # rows of a patch: its block's
 BORDER = CELL + BEFORE + AFTER - 1  # pixels beyond the edges of a frame after which nothing new comes
 
@@ -33,11 +37,14 @@ def motion_size(height: int, width: int) -> tuple[int, int]:
     return math.ceil(height / CELL), math.ceil(width / CELL)
 
 
-def compensate(references: Tensor, motion: Tensor, sides: Tensor, multiple: int = CELL) -> tuple[Tensor, Tensor]:
+def compensate(
+    references: Tensor, motion: Tensor, sides: Tensor, multiple: int = CELL, overlapping: bool = False
+) -> tuple[Tensor, Tensor]:
     """The two pictures that a frame is predicted from: what its one or two references show where motion points.
 
     references: uint8 [B, R, C, H, W], which repeat their edges; motion: whole quarter pixels (y, x), [B, R, 2, h, w];
     sides: [B, R - 1, h, w], see `Symbols`: where one side alone shows a block, both pictures do as it does.
+    overlapping: whether blocks are mixed near their sides, by OVERLAP.
     -> `to_detail` of each `to_layers`, float32 [B, 4 C, ...] in channels_last, edges repeated to a multiple of so many
     pixels; the same values twice where there is one reference.
     """
@@ -47,23 +54,48 @@ def compensate(references: Tensor, motion: Tensor, sides: Tensor, multiple: int 
     frames = shown + given * torch.arange(count, device=shown.device)[:, None, None, None]
     frames = frames.transpose(0, 1).flatten(0, 1)  # by picture, as motion is: [R B, h, w]
 
-    y, phase_y = _places(motion[:, 0].mT, height)
-    x, phase_x = _places(motion[:, 1], width)
-    lines = y.mT.flatten() + torch.arange(PATCH, device=y.device)[:, None]
-    lines = (frames.flatten() * height + lines.clamp_(0, height - 1)) * (width + 2 * BORDER) + x.flatten() + BORDER
+    size, moves = tuple(frames.shape), torch.cat((frames[:, None], motion.long()), 1).permute(0, 2, 3, 1).flatten(0, 2)
+    blocks = torch.arange(len(moves), device=moves.device)
+    at, like, across = _beside(size, moves, references.is_cuda) if overlapping else (blocks[:0], blocks[:0], blocks[:0])
+    place, (frame, down, right) = torch.cat((blocks, at)), moves[torch.cat((blocks, like))].unbind(1)
+    y, phase_y = _places(place // size[2] % size[1], down, height)
+    x, phase_x = _places(place % size[2], right, width)
+    lines = (y + torch.arange(PATCH, device=y.device)[:, None]).clamp_(0, height - 1)
+    lines = (frame * height + lines) * (width + 2 * BORDER) + x + BORDER
     filtered = _each if references.is_cuda else _by_phase
-    found, rows = filtered(
-        _windows(references.flatten(0, 1)), lines, (phase_y.mT * UNITS + phase_x).flatten(), channels
-    )
+    found, rows = filtered(_windows(references.flatten(0, 1)), lines, phase_y * UNITS + phase_x, channels)
+    rows, beyond = rows.split((len(blocks), len(at)))
+    if overlapping:
+        own = rows[at].flatten()
+        change = (found[beyond.flatten()] - found[own]).view(len(at), DETAILS, -1)
+        found.index_add_(0, own, change.mul_(_shares(channels, found.device)[across]).flatten(0, 1))
 
-    rows = rows.view(*frames.shape, DETAILS).transpose(2, 3).flatten(1, 2)
-    size = [math.ceil(side / multiple) * multiple for side in (height, width)]
-    for axis, length in enumerate((size[0] // DETAIL, size[1] // CELL), 1):  # what is beyond the blocks: any of them
+    rows = rows.reshape(*size, DETAILS).transpose(2, 3).flatten(1, 2)
+    padded = [math.ceil(side / multiple) * multiple for side in (height, width)]
+    for axis, length in enumerate((padded[0] // DETAIL, padded[1] // CELL), 1):  # beyond the blocks: any of them
         rows = rows.index_select(axis, torch.arange(length, device=rows.device).clamp_max(rows.shape[axis] - 1))
-    sites = found.index_select(0, rows.flatten()).view(len(frames), size[0] // DETAIL, size[1] // DETAIL, -1)
+    sites = found.index_select(0, rows.flatten()).view(len(frames), padded[0] // DETAIL, padded[1] // DETAIL, -1)
     _repeat_edges(sites.unflatten(3, (channels, DETAIL, DETAIL)), height, width)
     pictures = sites.permute(0, 3, 1, 2)
     return pictures[:count], pictures[-count:]
+
+
+def _beside(size: tuple[int, ...], moves: Tensor, every: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Blocks that move otherwise than the one beyond a side of theirs: their numbers, those beyond, which of _SIDES.
+
+    size: pictures, rows and columns of blocks. moves: integers [blocks, n]. every: whether to name all blocks, which
+    comes to the same: a GPU would wait to be asked which they are.
+    """
+    _, h, w = size
+    numbers = torch.arange(len(moves), device=moves.device).view(size)
+    rows, columns = (torch.arange(n, device=moves.device) for n in (h, w))
+    beyond = torch.stack(
+        [numbers[:, (rows + dy).clamp(0, h - 1)][:, :, (columns + dx).clamp(0, w - 1)].flatten() for dy, dx in _SIDES]
+    )
+    which = torch.arange(beyond.numel(), device=moves.device)
+    if not every:
+        which = which[(moves[beyond] != moves).any(2).flatten()]
+    return which % len(moves), beyond.flatten()[which], which // len(moves)
 
 
 def _by_phase(windows: Tensor, lines: Tensor, phase: Tensor, channels: int) -> tuple[Tensor, Tensor]:
@@ -111,11 +143,10 @@ def _each(windows: Tensor, lines: Tensor, phase: Tensor, channels: int) -> tuple
     return found.gather(2, of).flatten(0, 2), rows.view(-1, DETAILS)
 
 
-def _places(motion: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """One axis of motion [..., cells], quarter pixels -> (first pixel of each patch, -BORDER or more; phase)."""
-    whole = torch.div(motion, UNITS, rounding_mode="floor").long()
-    first = torch.arange(motion.shape[-1], device=motion.device) * CELL + whole
-    return first.clamp(1 - CELL - AFTER, size - 1 + BEFORE) - BEFORE, (motion - whole * UNITS).long()
+def _places(cells: Tensor, motion: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """One axis of blocks: cells and quarter pixels -> (first pixel of each patch, -BORDER or more; phase)."""
+    whole = torch.div(motion, UNITS, rounding_mode="floor")
+    return (cells * CELL + whole).clamp_(1 - CELL - AFTER, size - 1 + BEFORE) - BEFORE, motion - whole * UNITS
 
 
 def _windows(references: Tensor) -> Tensor:
@@ -150,6 +181,18 @@ def _filters(channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
         across /= PIXEL
         down = taps.unflatten(1, (DETAILS, DETAIL)).transpose(1, 2).flatten(1, 2)
         return down.to(device), across.flatten(4).flatten(2, 3).to(device)
+
+
+@lru_cache(8)
+def _shares(channels: int, device: torch.device) -> Tensor:
+    """What sites of a block take of the block beyond each of _SIDES: float32 [4, DETAILS, DETAILS 4 C]."""
+    with torch.inference_mode(False):
+        near = torch.zeros(CELL)
+        near[: len(OVERLAP)] = torch.tensor(OVERLAP) / 16
+        down = near[:, None].expand(CELL, CELL)
+        pixels = torch.stack((down, down.flip(0), down.mT, down.mT.flip(1)))
+        sites = pixels.view(4, DETAILS, 1, DETAIL, DETAILS, DETAIL).expand(-1, -1, channels, -1, -1, -1)
+        return sites.permute(0, 1, 4, 2, 3, 5).reshape(4, DETAILS, -1).to(device)
 
 
 def _repeat_edges(sites: Tensor, height: int, width: int) -> None:

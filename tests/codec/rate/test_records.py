@@ -17,7 +17,18 @@ from codec.network.predictive.cell_transforms import as_latents_seen
 from codec.network.predictive.frames import empty_symbols, moving_of
 from codec.network.predictive.network import FIRST, FIRST_LUMA, GLOBALS, MOVING, SECOND, PredictiveNetwork, Shape
 from codec.network.predictive.scales import LARGEST_VALUE, MAGNITUDES, TrainedLayer, scale_network
-from codec.network.predictive.symbols import BARE, HYPERS, MEAN, MOTION, RESIDUALS, TRANSFORMS, Integers, Symbols
+from codec.network.predictive.symbols import (
+    BARE,
+    HYPERS,
+    MADE,
+    MEAN,
+    MOTION,
+    OVERLAP,
+    RESIDUALS,
+    TRANSFORMS,
+    Integers,
+    Symbols,
+)
 from codec.network.predictive.transform import LATENTS, LUMA
 from codec.rate import records
 from codec.rate.carried import LARGEST_MOTION, all_along
@@ -112,7 +123,7 @@ def test_what_is_kept_differs_only_where_nothing_is_coded() -> None:
 def test_only_the_parts_of_the_flags_are_coded() -> None:
     rng = np.random.default_rng(2)
     symbols, empty = random_symbols(rng, 64, 64, 2, 1.0), empty_symbols(NETWORK, 64, 64, 2)
-    for flags in (*range(8), 12, 15, 32, 64 + 7, 96 + 5, 32 + 13):
+    for flags in (*range(8), 12, 15, 16 + 1, 32, 64 + 7, 96 + 5, 32 + 13, 127):
         parts = [
             part if flags & flag else none
             for flag, part, none in (
@@ -124,7 +135,7 @@ def test_only_the_parts_of_the_flags_are_coded() -> None:
             )
         ]
         motion, sides, hyper, residuals, transforms = parts
-        chosen = Symbols(motion, sides, hyper, residuals, transforms, flags & (MEAN | BARE))
+        chosen = Symbols(motion, sides, hyper, residuals, transforms, flags & MADE)
         assert chosen.flags == flags
         record, kept, bits = CODER.write(chosen, 30, 1.0)
         assert same(CODER.read(record, flags, empty, 30, 1.0, "frame"), kept)
@@ -235,11 +246,11 @@ def test_a_changed_record_is_refused_or_another(place: int, byte: int, kind: str
 @pytest.mark.parametrize(
     ("record", "flags", "references", "message"),
     [
-        (b"", 16, 2, "flags 16 name parts that this frame does not have"),
         (b"", 8 + MOTION, 1, "flags 9 name parts that this frame does not have"),
         (b"", TRANSFORMS, 0, "flags 8 name parts"),
         (b"", TRANSFORMS | HYPERS, 0, "flags 10 name parts"),
         (b"", MOTION, 0, "flags 1 name parts"),
+        (b"", OVERLAP, 0, "flags 16 name parts"),
         (b"", MEAN, 0, "flags 32 name parts"),
         (b"", BARE, 0, "flags 64 name parts"),
         (b"", 128, 1, "flags 128 name parts"),

@@ -8,7 +8,7 @@ import torch
 
 from codec.network.predictive.frames import empty_symbols, latent_size, predict, reconstruct
 from codec.network.predictive.network import PredictiveNetwork, Shape
-from codec.network.predictive.symbols import BARE, MEAN, Symbols
+from codec.network.predictive.symbols import BARE, MEAN, OVERLAP, Symbols
 from codec.network.predictive.transform import LATENTS
 from tests.bitstream.frame_pixels import Pixels
 
@@ -76,7 +76,16 @@ def test_frames_of_a_batch_are_those_decoded_alone(network: PredictiveNetwork) -
 
 @pytest.mark.parametrize(
     ("size", "references", "made"),
-    [((40, 33), 0, 0), ((33, 63), 1, 0), ((45, 70), 2, 0), ((45, 70), 2, MEAN), ((33, 63), 1, BARE), ((45, 70), 2, 96)],
+    [
+        ((40, 33), 0, 0),
+        ((33, 63), 1, 0),
+        ((45, 70), 2, 0),
+        ((45, 70), 2, MEAN),
+        ((33, 63), 1, BARE),
+        ((45, 70), 2, MEAN | BARE),
+        ((33, 63), 1, OVERLAP),
+        ((45, 70), 2, OVERLAP | MEAN),
+    ],
 )
 @pytest.mark.parametrize("quality", [46, 59])
 def test_a_frame_shows_what_the_page_says(size: tuple[int, int], references: int, made: int, quality: int) -> None:

@@ -80,16 +80,33 @@ def test_references_of_a_batch_move_on_their_own() -> None:
         torch.testing.assert_close(found[one : one + 1], warp(references[one : one + 1], motion[one : one + 1]))
 
 
-def test_blocks_by_phase_and_each_on_its_own_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_as_on_a_gpu_is_the_same(overlapping: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block on its own, and all blocks mixed with those beside, whether these move otherwise or not."""
     generator = torch.Generator().manual_seed(3)
     references = torch.randint(0, 256, (2, 2, 3, 45, 63), generator=generator).byte()
     motion = torch.randint(-90, 90, (2, 2, 2, *motion_size(45, 63)), generator=generator)
     sides = torch.randint(-1, 2, (2, 1, *motion_size(45, 63)), generator=generator)
-    found = compensate(references, motion, sides, 32)
+    found, beside = compensate(references, motion, sides, 32, overlapping), module._beside
     monkeypatch.setattr(module, "_by_phase", module._each)
-    for one, other in zip(found, compensate(references, motion, sides, 32), strict=True):
+    monkeypatch.setattr(module, "_beside", lambda size, moves, every: beside(size, moves, not every))
+    for one, other in zip(found, compensate(references, motion, sides, 32, overlapping), strict=True):
         assert one.shape == (2, 12, 32, 32)
         assert torch.equal(one, other)
+
+
+def test_blocks_that_overlap_are_mixed_near_their_sides() -> None:
+    """By six, four, two and one sixteenth of what the blocks beyond would show there."""
+    reference = torch.zeros(1, 1, 1, 2 * CELL, 4 * CELL, dtype=torch.uint8)
+    reference[..., 2 * CELL :] = 160
+    motion = torch.zeros(1, 1, 2, 2, 4)
+    motion[..., 1, :, 1] = 2 * CELL * UNITS  # the second block of a row shows what the last one does
+    first, _ = compensate(reference, motion, ONE_SIDE, CELL, overlapping=True)
+    row = from_layers(from_detail(first))[0, 0, 3]
+    assert row[: CELL // 2].tolist() == [0] * 4
+    assert row[CELL // 2 : CELL].tolist() == [10, 20, 40, 60], "the first block, which shows 0, beside the second"
+    assert row[CELL : 2 * CELL].tolist() == [100, 120, 140, 150, 150, 140, 120, 100], "the second, 0 on either side"
+    assert row[2 * CELL :].tolist() == [160] * 16, "the second one's motion shows 160 there as well"
 
 
 def test_a_side_alone_shows_a_block_in_both_pictures() -> None:
