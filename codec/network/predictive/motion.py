@@ -67,7 +67,7 @@ def compensate(
     rows, beyond = rows.split((len(blocks), len(at)))
     if overlapping:
         own = rows[at].flatten()
-        change = (found[beyond.flatten()] - found[own]).view(len(at), DETAILS, -1)
+        change = (found[beyond.flatten()] - found[own]).view(len(at), DETAILS, found.shape[1])
         found.index_add_(0, own, change.mul_(_shares(channels, found.device)[across]).flatten(0, 1))
 
     rows = rows.reshape(*size, DETAILS).transpose(2, 3).flatten(1, 2)

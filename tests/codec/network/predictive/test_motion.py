@@ -109,6 +109,13 @@ def test_blocks_that_overlap_are_mixed_near_their_sides() -> None:
     assert row[2 * CELL :].tolist() == [160] * 16, "the second one's motion shows 160 there as well"
 
 
+@pytest.mark.parametrize("size", [(1, 1), (24, 40)])
+def test_blocks_that_move_alike_do_not_overlap(size: tuple[int, int]) -> None:
+    reference, motion = picture(*size)[:, None], torch.full((1, 1, 2, *motion_size(*size)), 3)
+    for found in compensate(reference, motion, ONE_SIDE, overlapping=True):
+        assert torch.equal(found, compensate(reference, motion, ONE_SIDE)[0])
+
+
 def test_a_side_alone_shows_a_block_in_both_pictures() -> None:
     references = torch.stack((picture(24, 24), 255 - picture(24, 24)), 1)
     sides = torch.tensor([[1, 0, -1]] * 3)[None, None]
