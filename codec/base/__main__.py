@@ -25,7 +25,7 @@ def main() -> None:
     \b
     train DATA --out run --minutes 120        prepares DATA, trains; again: goes on
     export run/state.safetensors --out base-4.safetensors
-    card base-4.safetensors > base-4.md
+    card base-4.safetensors > base-3.md
 
     There is one training. It codes scenes frame after frame in an encoder's order, each frame from what the base in
     training has itself decoded of those before: so it learns to mend the errors that it makes, as they add up.
@@ -83,41 +83,6 @@ def rows(data: Path, base: Path, clips: int, frames: int, qualities: tuple[float
         read = ([*islice(read_frames(clip.path), frames)] for clip in chosen)
         for name, table in fit_rows(base, read, qualities).items():
             click.echo(f"{name}={table.tolist()}")
-
-
-@main.command()
-@click.argument("data", type=FOLDER)
-@click.argument("base", type=FILE)
-@click.option("--out", required=True, type=FILE, help="The base to write, such as base-4.safetensors.")
-@click.option("--frames", default=25, type=click.IntRange(1), metavar="N", help="Of each clip.")
-@click.option(
-    "--quality", "qualities", default=(34.0, 50.0, 39.0, 54.0, 44.0), multiple=True, type=float, help="May be repeated."
-)
-@click.option("--steps", default=8000, type=click.IntRange(1), metavar="N", help="Of fitting, four frames each.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
-def scales(
-    data: Path, base: Path, out: Path, frames: int, qualities: tuple[float, ...], steps: int, force: bool
-) -> None:
-    """Fit the scale networks of BASE once more, to the integers that an encoder codes of DATA with it.
-
-    About half an hour on two cores. What the new base shows is what BASE shows, in fewer bits. Ctrl-C while it fits
-    ends that early.
-    """
-    with failures():
-        from itertools import chain, islice
-
-        from codec.base.corpus import read_corpus
-        from codec.base.scales import fit_scales
-        from codec.base.scenes import SceneSettings, middle_of
-        from codec.video import frames as read_frames
-
-        corpus = read_corpus(data)
-        clips, held = (
-            ([*islice(read_frames(item.path), frames)] for item in items) for items in (corpus.clips, corpus.held)
-        )
-        middles = (middle_of(photo.path, SceneSettings().photo) for photo in corpus.photos)
-        photos = ([middle.transpose(1, 2, 0)] for middle in middles if middle is not None)
-        click.echo(fit_scales(base, out, chain(clips, photos), held, qualities, steps, progress, force).hex())
 
 
 @main.command()

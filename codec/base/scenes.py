@@ -131,7 +131,7 @@ def prepare(corpus: Corpus, out: Path, settings: SceneSettings, say: Say, force:
                 raise BaseError(
                     f"no clip of {settings.size} pixels and {settings.shortest} frames or more: nothing to train on"
                 )
-            middles = [m for item in photos if (m := middle_of(item.path, settings.photo)) is not None]
+            middles = [m for item in photos if (m := _middle(item.path, settings.photo)) is not None]
             if middles:
                 np.save(folder / PHOTOS, np.stack(middles))
             (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
@@ -245,7 +245,7 @@ def code(frames: Sequence[Frame], crf: int, preset: str) -> list[Frame]:
     return [frame[:height, :width] for frame in coded]
 
 
-def middle_of(path: Path, size: int) -> NDArray[np.uint8] | None:
+def _middle(path: Path, size: int) -> NDArray[np.uint8] | None:
     """The middle of a photograph, [3, size, size]; None of a smaller one."""
     try:
         photo = np.asarray(Image.open(path).convert("RGB"))

@@ -78,7 +78,7 @@ def test_rows_are_fitted_to_what_a_base_codes(corpus: Path, tmp_path: Path, monk
     assert np.unique(tables["own"]).size > 1, "some leaves have motion of their own"
 
 
-@pytest.mark.parametrize("command", [[], ["prepare"], ["rows"], ["scales"], ["train"], ["export"], ["card"]])
+@pytest.mark.parametrize("command", [[], ["prepare"], ["train"], ["rows"], ["export"], ["card"]])
 def test_help_is_there(command: list[str]) -> None:
     found = run(*command, "--help")
     assert found.exit_code == 0
