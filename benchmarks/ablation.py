@@ -95,7 +95,6 @@ LEVERS = (
     Lever("rounding by what it takes", patches=lambda: [patch.object(quantization, "_nearest_in_cost", _rounded)]),
     Lever("transforms of 4x4 pixels, and none", patches=lambda: [patch.object(cell_transforms, "WORTH", math.inf)]),
     Lever("dead zone of hyper-latents", patches=lambda: [patch.object(frame, "DEAD", 0.0)]),
-    Lever("blend", patches=_zeroed("blend_out")),
     Lever("loop filter", patches=_zeroed("loop_out")),
     Lever("units of means", patches=_zeroed("log_unit")),
     Lever("one turn of motion: two, as `medium`", {"motion_turns": 2}),

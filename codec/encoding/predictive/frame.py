@@ -112,10 +112,8 @@ class FrameEncoder:
         if shown is None:
             prediction, features = predict(net, None, [moved], height, width)
         else:
-            moved, pictures, mean = _shown_best(shown, moved, wanted)
-            prediction, features = net.prediction(*pictures)
-            if F.mse_loss(mean, wanted) < F.mse_loss(prediction, wanted):
-                prediction, moved = mean, replace(moved, made=moved.made | MEAN)
+            moved, pictures = _shown_best(shown, moved, wanted)
+            prediction, features = net.prediction(*pictures, mean=True)
         left = (wanted - prediction) * PIXEL
         moving = moving_of(moved) if predicted else None
         hyper, residuals, transforms = self._quantized(left, features, q, weight, moving)
@@ -174,11 +172,11 @@ class FrameEncoder:
         return a, b, c
 
 
-def _shown_best(references: Tensor, moved: Symbols, wanted: Tensor) -> tuple[Symbols, tuple[Tensor, Tensor], Tensor]:
-    """Symbols, pictures of `shown_by`, their mean: with blocks that overlap where that is nearer to what is wanted."""
-    ways = [moved, replace(moved, made=OVERLAP)] if moved.motion.any() else [moved]
-    shown = [(way, pictures := shown_by(references, [way]), torch.lerp(*pictures, 0.5)) for way in ways]
-    return min(shown, key=lambda s: float(F.mse_loss(s[2], wanted)))
+def _shown_best(references: Tensor, moved: Symbols, wanted: Tensor) -> tuple[Symbols, tuple[Tensor, Tensor]]:
+    """Symbols and pictures of `shown_by`: with blocks that overlap, where their mean is nearer to what is wanted."""
+    ways = [replace(moved, made=MEAN), replace(moved, made=OVERLAP | MEAN)][: 1 + bool(moved.motion.any())]
+    shown = [(way, shown_by(references, [way])) for way in ways]
+    return min(shown, key=lambda s: float(F.mse_loss(torch.lerp(s[1][0], s[1][1], 0.5), wanted)))
 
 
 def _known(
