@@ -48,7 +48,7 @@ from codec.network.predictive.features import write_features
 from codec.network.predictive.frames import empty_symbols
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.store import default, digest_of, load_network
-from codec.network.predictive.symbols import BARE, MEAN, OVERLAP, TRANSFORMS, Integers, Symbols
+from codec.network.predictive.symbols import BARE, OVERLAP, TRANSFORMS, Integers, Symbols
 from codec.network.weights import part_of
 from codec.rate.carried import Moved, carry, way_ratio
 from codec.rate.records import FrameCoder
@@ -111,7 +111,7 @@ def predictive(random: Random, geometry: Geometry, clip_dim: int) -> Network:
         )
         side = random.choice((1, 2, 8))
         motion, sides = (_in_squares(x, side) for x in (motion, sides))
-        made = random.choice((0, OVERLAP)) | random.choice((0, MEAN, BARE, MEAN | BARE)) if references else 0
+        made = random.choice((0, OVERLAP)) | random.choice((0, BARE)) if references else 0
         transforms = drawn.choice(
             3, empty.transforms.shape, p=random.choice(((1, 0, 0), (0.8, 0.1, 0.1), (0, 0.5, 0.5)))
         )
@@ -466,7 +466,7 @@ def frames(random: Random) -> bytes:
     """Coded frames in any legal structure, with records that no encoder wrote."""
 
     def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
-        made = random.choice((0, 0, 0, OVERLAP, MEAN, BARE, MEAN | BARE, TRANSFORMS, 127))
+        made = random.choice((0, 0, 0, OVERLAP, BARE, OVERLAP | BARE, TRANSFORMS, 32))
         return random.randrange(8) | made, _bytes(random, random.choice((0, 4, 40, 400)))
 
     def edit(payload: bytes) -> bytes:

@@ -24,8 +24,8 @@ def main() -> None:
 
     \b
     train DATA --out run --minutes 120        prepares DATA, trains; again: goes on
-    export run/state.safetensors --out base-4.safetensors
-    card base-4.safetensors > base-3.md
+    export run/state.safetensors --out base-5.safetensors
+    card base-5.safetensors > base-5.md
 
     There is one training. It codes scenes frame after frame in an encoder's order, each frame from what the base in
     training has itself decoded of those before: so it learns to mend the errors that it makes, as they add up.
@@ -149,7 +149,7 @@ def train(
 
 @main.command()
 @click.argument("state", type=FILE)
-@click.option("--out", required=True, type=FILE, help="The base to write, such as base-4.safetensors.")
+@click.option("--out", required=True, type=FILE, help="The base to write, such as base-5.safetensors.")
 @click.option("--note", metavar="TEXT", help="A sentence for its card.")
 @click.option("--about", type=FILE, help="JSON of what the weights do not say of themselves: stages, held, note.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")

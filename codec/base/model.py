@@ -59,7 +59,7 @@ class Codec(nn.Module):
         size = [side // BLOCK for side in frame.shape[2:]]
         if seen is not None:
             with torch.autocast(frame.device.type, enabled=False):  # pixels have more digits than bfloat16
-                shown = compensate(seen.references, seen.motion, seen.sides)
+                shown = compensate(seen.references, seen.motion, seen.sides, overlapping=True)
             prediction, features = net.prediction(*shown)
         else:
             prediction, features = net.no_prediction(len(frame), *size)

@@ -18,7 +18,7 @@ LARGEST_GRADIENT = 1.0  # norm, of each group
 WARMUP = 0.02  # share of a run
 FIRST, LAST = 0.02, 0.005  # of the peak rate
 
-OUTPUTS = {"blend_out", "mean_first_out", "mean_second_out", "loop_out", "hyper_out"}  # begin at zero
+OUTPUTS = {"mean_first_out", "mean_second_out", "loop_out", "hyper_out"}  # begin at zero
 TRANSFORMS = {"log_step", "log_unit", "synthesis"}
 
 

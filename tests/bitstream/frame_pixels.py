@@ -49,7 +49,7 @@ class Pixels:
         predicted = len(references) > 0
         if predicted:
             first, second = _pictures(references, motion, sides, bool(flags & 16))
-            p, f = self.prediction(_padded(first, 8 * h, 8 * w), _padded(second, 8 * h, 8 * w), bool(flags & 32))
+            p, f = self.prediction(_padded(first, 8 * h, 8 * w), _padded(second, 8 * h, 8 * w))
         else:
             p, f = np.full((12, 4 * h, 4 * w), 128.0), np.zeros((len(self._tensors["trunk.bias"]), h, w))
         v = (
@@ -71,15 +71,11 @@ class Pixels:
         pixels = shuffle(y, 2)[:, : size[0], : size[1]]
         return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
-    def prediction(self, first: Array, second: Array, mean: bool) -> tuple[Array, Array]:
+    def prediction(self, first: Array, second: Array) -> tuple[Array, Array]:
         u0, u1 = unshuffle(first, 2), unshuffle(second, 2)
         d = (np.concatenate((u0, u1)) - 128) / 64
         f = self._res("predict", _act(self._conv("warped", unshuffle(d, 4))))
-        o = self._conv("blend_out", _act(self._conv("blend", d, shuffle(self._conv("predict_guide", f), 4))))
-        if mean:
-            return (u0 + u1) / 2, f
-        p = [u0[n] + (o[12 + n % 4] + 0.5) * (u1[n] - u0[n]) + 64 * o[n] for n in range(12)]
-        return np.stack(p), f
+        return (u0 + u1) / 2, f
 
     def _told(self, residuals: Integers, transforms: Integers, predicted: bool) -> Array:
         """Residuals of latents, whatever the luma of cells is told as."""

@@ -28,11 +28,12 @@ from codec.network.predictive.frames import (
     reconstruct,
     shown_by,
 )
+from codec.network.predictive.motion import mean_of
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.quantization import quantize
 from codec.network.predictive.scales import LARGEST_SYMBOL
-from codec.network.predictive.symbols import BARE, MEAN, OVERLAP, Integers, Symbols
+from codec.network.predictive.symbols import BARE, OVERLAP, Integers, Symbols
 from codec.network.predictive.transform import PIXEL, to_detail, to_layers
 from codec.rate.carried import Moved, carry, way_ratio
 from codec.rate.records import FrameCoder
@@ -113,7 +114,7 @@ class FrameEncoder:
             prediction, features = predict(net, None, [moved], height, width)
         else:
             moved, pictures = _shown_best(shown, moved, wanted)
-            prediction, features = net.prediction(*pictures, mean=True)
+            prediction, features = net.prediction(*pictures)
         left = (wanted - prediction) * PIXEL
         moving = moving_of(moved) if predicted else None
         hyper, residuals, transforms = self._quantized(left, features, q, weight, moving)
@@ -174,9 +175,9 @@ class FrameEncoder:
 
 def _shown_best(references: Tensor, moved: Symbols, wanted: Tensor) -> tuple[Symbols, tuple[Tensor, Tensor]]:
     """Symbols and pictures of `shown_by`: with blocks that overlap, where their mean is nearer to what is wanted."""
-    ways = [replace(moved, made=MEAN), replace(moved, made=OVERLAP | MEAN)][: 1 + bool(moved.motion.any())]
+    ways = [moved, replace(moved, made=OVERLAP)] if moved.motion.any() else [moved]
     shown = [(way, shown_by(references, [way])) for way in ways]
-    return min(shown, key=lambda s: float(F.mse_loss(torch.lerp(s[1][0], s[1][1], 0.5), wanted)))
+    return min(shown, key=lambda s: float(F.mse_loss(mean_of(*s[1]), wanted)))
 
 
 def _known(

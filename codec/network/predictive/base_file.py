@@ -25,7 +25,7 @@ from codec.errors import BaseError
 from codec.network.predictive.network import PredictiveNetwork, Shape
 from codec.network.predictive.scales import BIAS_UNIT, WEIGHT_SHIFT, TrainedLayer
 
-KIND, VERSION = "predictive", 3
+KIND, VERSION = "predictive", 4
 LARGEST_WIDTH = 1024  # of anything in a shape
 
 

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codec.network.predictive.cell_transforms import to_latents
-from codec.network.predictive.motion import compensate, motion_size
+from codec.network.predictive.motion import compensate, mean_of, motion_size
 from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard, moving
-from codec.network.predictive.symbols import BARE, MEAN, OVERLAP, Symbols, untouched
+from codec.network.predictive.symbols import BARE, OVERLAP, Symbols, untouched
 from codec.network.predictive.transform import DETAIL, LATENTS, from_layers, pictures
 
 
@@ -64,15 +64,14 @@ def predict(
     if references is None:
         return network.no_prediction(len(symbols), *latent_size(height, width))
     shown = shown_by(references, symbols)
-    mean = bool(symbols[0].made & MEAN)
-    if mean and symbols[0].untouched:  # nothing asks for features
-        return torch.lerp(*shown, 0.5), shown[0].new_empty(0)
-    return network.prediction(*shown, mean)
+    if symbols[0].untouched:  # nothing asks for features
+        return mean_of(*shown), shown[0].new_empty(0)
+    return network.prediction(*shown)
 
 
 def alike(flags: int) -> tuple[int, bool]:
     """What frames that go through the network as one batch have in common, beside the number of their references."""
-    return flags & (OVERLAP | MEAN), untouched(flags)
+    return flags & OVERLAP, untouched(flags)
 
 
 def pad(pixels: Tensor) -> Tensor:

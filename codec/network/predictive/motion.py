@@ -80,6 +80,11 @@ def compensate(
     return pictures[:count], pictures[-count:]
 
 
+def mean_of(first: Tensor, second: Tensor) -> Tensor:
+    """What a frame is predicted to be, by both pictures of `compensate`."""
+    return torch.lerp(first, second, 0.5)
+
+
 def _beside(size: tuple[int, ...], moves: Tensor, every: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Blocks that move otherwise than the one beyond a side of theirs: their numbers, those beyond, which of _SIDES.
 

@@ -1,12 +1,12 @@
 """The predictive network: a frame from references, motion and latents. What a decoder runs of a base.
 
-    references, motion --warp--> w0, w1 --1/8--> features f --1/2, with w0 and w1--> prediction p
+    references, motion --warp--> w0, w1: prediction p = (w0 + w1) / 2 --1/8--> features f
     hyper-latents h (integers, 1/32) --> context features, for scales in integers and for means in floats
     residuals r (integers, 1/8), two checkerboard passes: y = r + mean
     s = p + synthesis(y x step);  trunk (y, f) at 1/8;  frame = s + in-loop filter(s, trunk) at 1/2
 
-Most layers run at 1/8 of the frame's resolution. Two pairs run at 1/2, where seams of blocks can be seen: one blends
-what the references show, one takes out of the frame what coding put in, before other frames are made from it.
+Most layers run at 1/8 of the frame's resolution. One pair runs at 1/2, where seams of blocks can be seen: it takes out
+of the frame what coding put in, before other frames are made from it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.network.predictive.layers import Residual, act, zeroed
+from codec.network.predictive.motion import mean_of
 from codec.network.predictive.quality import KNOTS, knot_quality, knot_weights, matched_steps
 from codec.network.predictive.scales import LARGEST_SYMBOL, MAGNITUDES, TrainedLayer, row_bits, scale_network
 from codec.network.predictive.transform import (
@@ -42,8 +43,8 @@ class Shape:
     """Widths of a predictive network. Stored with a base; a file names the base."""
 
     features: int = 64  # of prediction and trunk
-    detail: int = 24  # hidden, of the layers at 1/2
-    guide: int = 8  # channels that those see of the features at 1/8
+    detail: int = 24  # hidden, of the in-loop filter, at 1/2
+    guide: int = 8  # channels that it sees of the features at 1/8
     means: int = 64  # hidden, of the mean networks
     hyper: int = 16  # channels of the hyper-latents
     context: int = 24  # channels that scale networks see of the hyper-latents
@@ -119,9 +120,6 @@ class PredictiveNetwork(nn.Module):
         colours, sites = 3 * DETAIL**2, shape.guide * DETAILS**2
         self.warped = nn.Conv2d(2 * pixels, c, 1)
         self.predict = Residual(c)
-        self.predict_guide = nn.Conv2d(c, sites, 1)
-        self.blend = nn.Conv2d(2 * colours + shape.guide, shape.detail, 3, padding=1)
-        self.blend_out = zeroed(nn.Conv2d(shape.detail, colours + DETAIL**2, 3, padding=1))
 
         self.expand = nn.Conv2d(shape.hyper, HYPER**2 * shape.context, 3, padding=1)  # hyper-latents to latent cells
         self.mean_first = nn.Conv2d(shape.context + c, m, 1)
@@ -173,24 +171,13 @@ class PredictiveNetwork(nn.Module):
 
     # ---- prediction ----
 
-    def prediction(self, first: Tensor, second: Tensor, mean: bool = False) -> tuple[Tensor, Tensor]:
-        """Pictures of `motion.compensate`, float32 [B, 12, H/2, W/2] -> (prediction, features).
+    def prediction(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures of `motion.compensate`, float32 [B, 12, H/2, W/2] -> their mean, which is the prediction; features.
 
-        H and W are multiples of 8. prediction: float32 of the same shape and units, the mean of both pictures where
-        that is asked for; features: [B, C, H/8, W/8].
+        H and W are multiples of 8. features: [B, C, H/8, W/8].
         """
         both = self._cast(torch.cat((first, second), 1))
-        x = self.predict(act(_blocks_of(both, *self.warped.parameters())))
-        if mean:
-            return torch.lerp(first, second, 0.5), x
-        guide = _sites_of(x, *self.predict_guide.parameters())
-        hidden = act(self.blend(torch.cat((both, guide), 1)))
-        colours = first.shape[1]
-        weight, bias = self.blend_out.parameters()
-        correction = F.conv2d(hidden, weight[:colours], bias[:colours], padding=1).float()
-        shared = weight[colours:].repeat(3, 1, 1, 1), bias[colours:].repeat(3)  # by the three colours
-        share = F.conv2d(hidden, *shared, padding=1).float().add_(0.5)
-        return torch.lerp(first, second, share).add_(correction), x
+        return mean_of(first, second), self.predict(act(_blocks_of(both, *self.warped.parameters())))
 
     def no_prediction(self, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
         """What `prediction` gives a key frame of height x width cells: grey, and no features."""

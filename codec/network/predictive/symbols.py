@@ -12,9 +12,8 @@ Integers = NDArray[np.int16]
 MOTION, HYPERS, RESIDUALS = 1, 2, 4  # flags of a record; sides are part of motion
 TRANSFORMS = 8  # flag: the luma of some cells is not coded as latents
 OVERLAP = 16  # flag: blocks that move differently are mixed near their sides
-MEAN = 32  # flag: the prediction is the mean of what the references show
 BARE = 64  # flag: where no residual is, the frame is its prediction
-MADE = OVERLAP | MEAN | BARE  # flags: how the frame is made of its parts
+MADE = OVERLAP | BARE  # flags: how the frame is made of its parts
 PARTS = {MOTION: "motion", HYPERS: "hyper-latents", RESIDUALS: "latents"}
 
 

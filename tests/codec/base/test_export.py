@@ -88,7 +88,7 @@ def test_a_training_becomes_a_base_with_a_card(scenes: Scenes, held: Scenes, tmp
             assert torch.equal(tensor, average.tensors[name].half().float())
     with safe_open(out, "pt") as file:
         meta = json.loads(file.metadata()["base"])
-    assert (meta["kind"], meta["version"], meta["shape"]["features"]) == ("predictive", 3, 8)
+    assert (meta["kind"], meta["version"], meta["shape"]["features"]) == ("predictive", 4, 8)
     assert meta["about"]["stages"][0]["steps"] == 3
     page = card(out)
     for words in (
@@ -131,8 +131,8 @@ def damages(base: Path) -> dict[str, bytes]:
         save_file(changed, path, {"base": json.dumps(about)} if about is not None else {"x": "y"})
         return path.read_bytes()
 
-    some = {k: v for k, v in tensors.items() if k != "network.blend.bias"}
-    wrong = tensors | {"network.blend.bias": torch.full((4,), torch.nan).half()}
+    some = {k: v for k, v in tensors.items() if k != "network.loop.bias"}
+    wrong = tensors | {"network.loop.bias": torch.full((4,), torch.nan).half()}
     return {
         "empty": b"",
         "text": b"no tensors at all",

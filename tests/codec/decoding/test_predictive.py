@@ -66,7 +66,7 @@ def assert_same_picture(found: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> 
 def test_it_shows_what_was_encoded(predicted: Encoded, everything: NDArray[np.uint8]) -> None:
     assert everything.shape == (11, 45, 63, 3)
     assert psnr(everything, predicted.frames).mean() == pytest.approx(predicted.report["psnr"], abs=0.01)
-    assert predicted.report["psnr"] > 24
+    assert predicted.report["psnr"] > 23
 
 
 @pytest.mark.parametrize("order", [range(11), range(10, -1, -1), (7, 0, 10, 3, 3, 8, 1)], ids=["on", "back", "mixed"])
