@@ -24,7 +24,7 @@ TAPS = (
     (-1, 4, -11, 40, 40, -11, 4, -1),
     (0, 1, -5, 17, 58, -10, 4, -1),
 )  # of 64, by quarter pixels, for the pixels from BEFORE before: the filters of HEVC (Ugur et al., 2013)
-OVERLAP = (6, 4, 2, 1)  # of 16: what pixels, from a side of their block inwards, take of what the block beyond shows
+NEAR_SIDES = (6, 4, 2, 1)  # of 16: what pixels, from a side of their block inwards, take of the block beyond
 BEFORE, AFTER = 3, 4  # pixels that a filter reads on either side
 PATCH = CELL + BEFORE + AFTER
 _SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of a block: where, in blocks, the one beyond lies
@@ -44,7 +44,7 @@ def compensate(
 
     references: uint8 [B, R, C, H, W], which repeat their edges; motion: whole quarter pixels (y, x), [B, R, 2, h, w];
     sides: [B, R - 1, h, w], see `Symbols`: where one side alone shows a block, both pictures do as it does.
-    overlapping: whether blocks are mixed near their sides, by OVERLAP.
+    overlapping: whether blocks are mixed with those beyond their sides, by NEAR_SIDES.
     -> `to_detail` of each `to_layers`, float32 [B, 4 C, ...] in channels_last, edges repeated to a multiple of so many
     pixels; the same values twice where there is one reference.
     """
@@ -56,7 +56,8 @@ def compensate(
 
     size, moves = tuple(frames.shape), torch.cat((frames[:, None], motion.long()), 1).permute(0, 2, 3, 1).flatten(0, 2)
     blocks = torch.arange(len(moves), device=moves.device)
-    at, like, across = _beside(size, moves, references.is_cuda) if overlapping else (blocks[:0], blocks[:0], blocks[:0])
+    recorded = moves.is_cuda and torch.cuda.is_current_stream_capturing()
+    at, like, across = _beside(size, moves, recorded) if overlapping else (blocks[:0], blocks[:0], blocks[:0])
     place, (frame, down, right) = torch.cat((blocks, at)), moves[torch.cat((blocks, like))].unbind(1)
     y, phase_y = _places(place // size[2] % size[1], down, height)
     x, phase_x = _places(place % size[2], right, width)
@@ -68,6 +69,7 @@ def compensate(
     if overlapping:
         own = rows[at].flatten()
         change = (found[beyond.flatten()] - found[own]).view(len(at), DETAILS, found.shape[1])
+        # multiples of 2**-22, exact below 4: in whatever order they are added
         found.index_add_(0, own, change.mul_(_shares(channels, found.device)[across]).flatten(0, 1))
 
     rows = rows.reshape(*size, DETAILS).transpose(2, 3).flatten(1, 2)
@@ -89,7 +91,7 @@ def _beside(size: tuple[int, ...], moves: Tensor, every: bool) -> tuple[Tensor, 
     """Blocks that move otherwise than the one beyond a side of theirs: their numbers, those beyond, which of _SIDES.
 
     size: pictures, rows and columns of blocks. moves: integers [blocks, n]. every: whether to name all blocks, which
-    comes to the same: a GPU would wait to be asked which they are.
+    comes to the same: how many they are may not depend on values where a GPU records (`codec.base.moves`).
     """
     _, h, w = size
     numbers = torch.arange(len(moves), device=moves.device).view(size)
@@ -193,7 +195,7 @@ def _shares(channels: int, device: torch.device) -> Tensor:
     """What sites of a block take of the block beyond each of _SIDES: float32 [4, DETAILS, DETAILS 4 C]."""
     with torch.inference_mode(False):
         near = torch.zeros(CELL)
-        near[: len(OVERLAP)] = torch.tensor(OVERLAP) / 16
+        near[: len(NEAR_SIDES)] = torch.tensor(NEAR_SIDES) / 16
         down = near[:, None].expand(CELL, CELL)
         pixels = torch.stack((down, down.flip(0), down.mT, down.mT.flip(1)))
         sites = pixels.view(4, DETAILS, 1, DETAIL, DETAILS, DETAIL).expand(-1, -1, channels, -1, -1, -1)

@@ -82,7 +82,7 @@ def test_references_of_a_batch_move_on_their_own() -> None:
 
 @pytest.mark.parametrize("overlapping", [False, True])
 def test_as_on_a_gpu_is_the_same(overlapping: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each block on its own, and all blocks mixed with those beside, whether these move otherwise or not."""
+    """Each block on its own; and, as where it records, all mixed with those beside, if these move otherwise or not."""
     generator = torch.Generator().manual_seed(3)
     references = torch.randint(0, 256, (2, 2, 3, 45, 63), generator=generator).byte()
     motion = torch.randint(-90, 90, (2, 2, 2, *motion_size(45, 63)), generator=generator)
