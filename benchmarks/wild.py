@@ -466,7 +466,9 @@ def frames(random: Random) -> bytes:
     """Coded frames in any legal structure, with records that no encoder wrote."""
 
     def record(number: int, references: tuple[int, ...], quality: int) -> tuple[int, bytes]:
-        made = random.choice((0, 0, 0, OVERLAP, BARE, OVERLAP | BARE, TRANSFORMS, 32))
+        made = random.choice(
+            (0, 0, 0, OVERLAP, BARE, OVERLAP | BARE, TRANSFORMS, 32)
+        )  # of which the last means nothing
         return random.randrange(8) | made, _bytes(random, random.choice((0, 4, 40, 400)))
 
     def edit(payload: bytes) -> bytes:

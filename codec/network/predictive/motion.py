@@ -57,7 +57,7 @@ def compensate(
     size, moves = tuple(frames.shape), torch.cat((frames[:, None], motion.long()), 1).permute(0, 2, 3, 1).flatten(0, 2)
     blocks = torch.arange(len(moves), device=moves.device)
     recorded = moves.is_cuda and torch.cuda.is_current_stream_capturing()
-    at, like, across = _beside(size, moves, recorded) if overlapping else (blocks[:0], blocks[:0], blocks[:0])
+    at, like, across = _beside(size, moves, recorded) if overlapping else blocks.new_empty(3, 0)
     place, (frame, down, right) = torch.cat((blocks, at)), moves[torch.cat((blocks, like))].unbind(1)
     y, phase_y = _places(place // size[2] % size[1], down, height)
     x, phase_x = _places(place % size[2], right, width)
