@@ -11,17 +11,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.encoding.predictive.block_errors import coefficients, squared_lines
 from codec.encoding.predictive.compiled import compiled
 from codec.encoding.predictive.flow import Field, Plane
 from codec.network.predictive.motion import AFTER, BEFORE, BORDER, CELL, TAPS, UNITS, motion_size
 from codec.rate.carried import LARGEST_MOTION
 
-Blocks = NDArray[np.float32]  # [rows, columns, CELL, CELL]
+Place = tuple[int, int, int, int]
+Blocks = NDArray[np.uint8]  # [rows, columns, CELL, CELL]
 Phases = NDArray[np.uint8]  # [UNITS, UNITS, H + 2 EDGE, W + 2 EDGE]: a picture moved by quarters of a pixel
 Levels = tuple[tuple[int, tuple[int, ...]], ...]
 # blocks along the sides of squares that move as one, and the steps tried in eight directions, quarter pixels
@@ -29,13 +32,14 @@ Levels = tuple[tuple[int, tuple[int, ...]], ...]
 EDGE = BORDER + CELL  # pixels of a picture beyond its edges
 LEAST = 0.25  # bits that a vector must be able to save to be tried
 _FARTHEST = 4095
-_DIGIT = 0.5 / math.log(2)  # bits that a coefficient takes for each e-fold of its square
+_PER_OCTAVE = 0.5  # bits that a coefficient takes for each doubling of its square
+_two_lines, _four_lines = squared_lines(4), squared_lines(2)
 _LOG = np.log2(1 + np.arange(_FARTHEST + 1)).astype(np.float32)
 
 
 def coded_error(lagrangian: float) -> float:
     """Squared error a pixel that is left where residuals are coded: what minimizes lambda D + log2(E / D) / 2."""
-    return _DIGIT / lagrangian
+    return _PER_OCTAVE / math.log(2) / lagrangian
 
 
 class Shown:
@@ -57,15 +61,17 @@ class Shown:
 
     def blocks(self, field: Field) -> Blocks:
         """What is shown of every block where its vector points."""
-        return _blocks(self.phases, np.ascontiguousarray(field))
+        out = np.empty((*self.size, CELL, CELL), np.uint8)
+        _blocks(self.phases, np.ascontiguousarray(field), out)
+        return out
 
 
 def in_blocks(plane: Plane) -> Blocks:
     """A frame's own blocks, edges repeated."""
     rows, columns = motion_size(*plane.shape)
     height, width = plane.shape
-    padded = np.pad(plane, ((0, rows * CELL - height), (0, columns * CELL - width)), mode="edge")
-    return np.ascontiguousarray(padded.reshape(rows, CELL, columns, CELL).swapaxes(1, 2))
+    padded = np.pad(np.rint(plane), ((0, rows * CELL - height), (0, columns * CELL - width)), mode="edge")
+    return np.ascontiguousarray(padded.astype(np.uint8).reshape(rows, CELL, columns, CELL).swapaxes(1, 2))
 
 
 @dataclass(frozen=True)
@@ -76,162 +82,126 @@ class Worth:
     most: float  # squared error of a coefficient above which its error counts by its logarithm: it will be coded
     rough: float  # likewise of a pixel, as its mean over a block, where whole squares of blocks are compared
 
-    def __call__(self, error: Blocks) -> NDArray[np.float32]:
-        """Bits that the errors of blocks are worth: [rows, columns]. Overwrites them."""
-        return _worth(error, np.float32(self.lagrangian), np.float32(self.most))
+
+class _Compared(NamedTuple):
+    """What blocks are to look like, and what they are shown by."""
+
+    phases: Phases
+    beside: Blocks  # what each block is shown by as well: the mean counts
+    alone: bool  # or that it is not
+    wanted: Blocks
+    lagrangian: np.float32
+    most: np.float32  # see `Worth`
+    side: int  # blocks, of squares
 
 
 def match(
-    shown: Shown, wanted: Blocks, share: float, starts: Sequence[Field], worth: Worth, change: float, levels: Levels
+    shown: Shown,
+    wanted: Blocks,
+    beside: Blocks | None,
+    starts: Sequence[Field],
+    worth: Worth,
+    change: float,
+    levels: Levels,
 ) -> Field:
-    """A vector for each block: of least error share x (shown - wanted), and least different from those around it.
+    """A vector for each block: of least error by what is wanted, and least different from those around it.
 
-    First for squares of several blocks, then for each: what is alike over a square is found and said as one.
+    First for squares of several blocks, then for each: what is alike over a square is found and said as one. beside:
+    what another reference shows of every block, where it is the mean of both that counts.
     """
     field, (rows, columns) = starts[0], shown.size
     for side, steps in levels:
         middle_y, middle_x = (np.minimum(np.arange(0, n, side) + side // 2, n - 1) for n in (rows, columns))
         options = np.stack([f[:, middle_y[:, None], middle_x] for f in (field, *starts)])
-        most = worth.most if side == 1 else worth.rough
-        fixed = (shown.phases, wanted, np.float32(share), np.float32(worth.lagrangian), np.float32(most), side)
-        errors = np.stack([_errors(*fixed, option) for option in options])
+        weight, most = np.float32(worth.lagrangian), np.float32(worth.most if side == 1 else worth.rough)
+        other = wanted if beside is None else beside
+        compared = _Compared(shown.phases, other, beside is None, wanted, weight, most, side)
+        errors = np.empty((len(options), *options.shape[2:]), np.float32)
+        for option, error in zip(options, errors, strict=True):
+            _errors(compared, option, error)
         chosen = np.stack([cv2.blur(e, (3, 3)) for e in errors]).argmin(0)
         found = np.take_along_axis(options, chosen[None, None], 0)[0]
         best = np.take_along_axis(errors, chosen[None], 0)[0]
-        _settle(*fixed, np.float32(change * side), options, np.array(steps), found, best)
+        _settle(compared, np.float32(change * side), options, np.array(steps), found, best)
         field = found.repeat(side, 1).repeat(side, 2)[:, :rows, :columns]
     return field
 
 
 @compiled
-def corner(phases: Phases, y: int, x: int, vy: int, vx: int) -> tuple[int, int]:
-    """Where a picture shows block (y, x) under a vector: row and column in its phases."""
+def place_of(phases: Phases, y: int, x: int, vy: int, vx: int) -> Place:
+    """Where a picture shows block (y, x) under a vector."""
     top = min(max(y * CELL + vy // UNITS, 1 - CELL - AFTER), phases.shape[2] - 2 * EDGE - 1 + BEFORE) + EDGE
     left = min(max(x * CELL + vx // UNITS, 1 - CELL - AFTER), phases.shape[3] - 2 * EDGE - 1 + BEFORE) + EDGE
-    return top, left
+    return vy % UNITS, vx % UNITS, top, left
 
 
 @compiled
-def counted(square: np.float32, lagrangian: np.float32, most: np.float32) -> np.float32:
-    """`Worth` of one block by its mean squared error."""
+def block_error(
+    first: Phases | Blocks,
+    at_first: Place,
+    second: Phases | Blocks,
+    at_second: Place,
+    wanted: Blocks,
+    at_wanted: Place,
+    lagrangian: np.float32,
+    most: np.float32,
+) -> np.float32:
+    """What the error of the mean of two blocks is worth, coefficient by coefficient of its Walsh-Hadamard transform.
+
+    One that will be coded counts as half the logarithm of its square in bits, as of a coefficient at high rates: a
+    share of a bit for each of its digits.
+    """
+    unit = np.float32(1 / (2 * CELL) ** 2) / most
+    below, octaves, rest = coefficients(first, at_first, second, at_second, wanted, at_wanted, unit)
+    return lagrangian * most * below + np.float32(_PER_OCTAVE) * (octaves + np.log2(rest))
+
+
+@compiled
+def _rough_error(total: np.float32, lagrangian: np.float32, most: np.float32, side: int) -> np.float32:
+    """Likewise by one of `side` lines of pixels, alone: by their `squared_lines`."""
+    square = total / np.float32(4 * CELL * CELL // side)
     if square > most:
         square = most * (np.float32(1) + np.log(square / most))
     return lagrangian * np.float32(CELL**2) * square
 
 
 @compiled
-def _hadamard(
-    a: np.float32,
-    b: np.float32,
-    c: np.float32,
-    d: np.float32,
-    e: np.float32,
-    f: np.float32,
-    g: np.float32,
-    h: np.float32,
-) -> tuple[np.float32, ...]:
-    """The Walsh-Hadamard transform of CELL values, not scaled. Written out, as it is then run on vectors."""
-    a, b, c, d, e, f, g, h = a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h
-    a, b, c, d, e, f, g, h = a + c, b + d, a - c, b - d, e + g, f + h, e - g, f - h
-    return a + b, a - b, c + d, c - d, e + f, e - f, g + h, g - h
+def _blocks(phases: Phases, field: Field, out: Blocks) -> None:
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            a, b, top, left = place_of(phases, y, x, field[0, y, x], field[1, y, x])
+            for i in range(CELL):
+                for j in range(CELL):
+                    out[y, x, i, j] = phases[a, b, top + i, left + j]
 
 
 @compiled
-def transformed(error: NDArray[np.float32], lagrangian: np.float32, most: np.float32) -> np.float32:
-    """What a block's error [CELL, CELL] is worth, coefficient by coefficient of its Walsh-Hadamard transform.
-
-    Overwrites the error. One that will be coded counts as half the logarithm of its square in bits, as of a coefficient
-    at high rates: a share of a bit for each of its digits.
-    """
-    x = error
-    for j in range(CELL):
-        x[0, j], x[1, j], x[2, j], x[3, j], x[4, j], x[5, j], x[6, j], x[7, j] = _hadamard(
-            x[0, j], x[1, j], x[2, j], x[3, j], x[4, j], x[5, j], x[6, j], x[7, j]
-        )
-    for i in range(CELL):
-        x[i, 0], x[i, 1], x[i, 2], x[i, 3], x[i, 4], x[i, 5], x[i, 6], x[i, 7] = _hadamard(
-            x[i, 0], x[i, 1], x[i, 2], x[i, 3], x[i, 4], x[i, 5], x[i, 6], x[i, 7]
-        )
-    unit = np.float32(1 / (CELL * CELL)) / most
-    below, above = np.float32(0), np.float64(1)
-    for i in range(CELL):
-        for j in range(CELL):
-            square = error[i, j] * error[i, j] * unit
-            below += min(square, np.float32(1))
-            above *= np.float64(max(square, np.float32(1)))
-    return lagrangian * most * below + np.float32(_DIGIT) * np.float32(np.log(above))
-
-
-@compiled
-def _worth(error: Blocks, lagrangian: np.float32, most: np.float32) -> NDArray[np.float32]:
-    out = np.empty(error.shape[:2], np.float32)
-    for y in range(error.shape[0]):
-        for x in range(error.shape[1]):
-            out[y, x] = transformed(error[y, x], lagrangian, most)
-    return out
-
-
-@compiled
-def _blocks(phases: Phases, field: Field) -> Blocks:
-    rows, columns = field.shape[1:]
-    out = np.empty((rows, columns, CELL, CELL), np.float32)
-    for y in range(rows):
-        for x in range(columns):
-            vy, vx = field[0, y, x], field[1, y, x]
-            top, left = corner(phases, y, x, vy, vx)
-            out[y, x] = phases[vy % UNITS, vx % UNITS, top : top + CELL, left : left + CELL]
-    return out
-
-
-@compiled
-def _error(
-    phases: Phases,
-    wanted: Blocks,
-    share: np.float32,
-    lagrangian: np.float32,
-    most: np.float32,
-    side: int,
-    row: int,
-    column: int,
-    vy: int,
-    vx: int,
-    scratch: NDArray[np.float32],
-) -> np.float32:
-    """What the errors of a square of side x side blocks are worth under a vector, by one of `side` lines of pixels."""
+def _error(compared: _Compared, row: int, column: int, vy: int, vx: int) -> np.float32:
+    """What the errors of a square of blocks are worth under a vector."""
+    phases, beside, alone, wanted, lagrangian, most, side = compared
+    second = phases if alone else beside
     worth = np.float32(0)
-    shown = phases[vy % UNITS, vx % UNITS]
-    if side == 1:
-        top, left = corner(phases, row, column, vy, vx)
-        for i in range(CELL):
-            for j in range(CELL):
-                scratch[i, j] = share * (np.float32(shown[top + i, left + j]) - wanted[row, column, i, j])
-        return transformed(scratch, lagrangian, most)
     for y in range(row * side, min(row * side + side, wanted.shape[0])):
         for x in range(column * side, min(column * side + side, wanted.shape[1])):
-            top, left = corner(phases, y, x, vy, vx)
-            total = np.float32(0)
-            for i in range(0, CELL, side):
-                for j in range(CELL):
-                    lacking = np.float32(shown[top + i, left + j]) - wanted[y, x, i, j]
-                    total += lacking * lacking
-            worth += counted(total * share * share / np.float32(CELL * CELL // side), lagrangian, most)
+            at, own = place_of(phases, y, x, vy, vx), (y, x, 0, 0)
+            at_second = at if alone else own
+            if side == 1:
+                worth += block_error(phases, at, second, at_second, wanted, own, lagrangian, most)
+            elif side == 2:
+                total = _four_lines(phases, at, second, at_second, wanted, own)
+                worth += _rough_error(total, lagrangian, most, side)
+            else:
+                total = _two_lines(phases, at, second, at_second, wanted, own)
+                worth += _rough_error(total, lagrangian, most, side)
     return worth
 
 
 @compiled
-def _errors(
-    phases: Phases, wanted: Blocks, share: np.float32, lagrangian: np.float32, most: np.float32, side: int, field: Field
-) -> NDArray[np.float32]:
-    """`_error` of every square."""
-    rows, columns = field.shape[1:]
-    out = np.empty((rows, columns), np.float32)
-    scratch = np.empty((CELL, CELL), np.float32)
-    for y in range(rows):
-        for x in range(columns):
-            out[y, x] = _error(
-                phases, wanted, share, lagrangian, most, side, y, x, field[0, y, x], field[1, y, x], scratch
-            )
-    return out
+def _errors(compared: _Compared, field: Field, out: NDArray[np.float32]) -> None:
+    """`_error` of every square [rows, columns]."""
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            out[y, x] = _error(compared, y, x, field[0, y, x], field[1, y, x])
 
 
 @compiled
@@ -262,12 +232,7 @@ def around(k: int) -> tuple[int, int]:
 
 @compiled
 def _settle(
-    phases: Phases,
-    wanted: Blocks,
-    share: np.float32,
-    lagrangian: np.float32,
-    most: np.float32,
-    side: int,
+    compared: _Compared,
     change: np.float32,
     options: NDArray[np.int64],
     steps: NDArray[np.int64],
@@ -276,13 +241,12 @@ def _settle(
 ) -> None:
     """Give each square in turn the best of a few vectors, in place. best: `_error` of each under its vector."""
     rows, columns = field.shape[1:]
-    given, scratch = len(options), np.empty((CELL, CELL), np.float32)
     for sweep in range(1 + len(steps)):
         step = steps[sweep - 1] if sweep else 0
         for k in range(rows * columns):
             y, x = divmod(k if sweep % 2 == 0 else rows * columns - 1 - k, columns)
             own = change * _apart(field, y, x, field[0, y, x], field[1, y, x])
-            for n in range(5 + (8 if sweep else given)):
+            for n in range(5 + (8 if sweep else len(options))):
                 vy, vx = field[0, y, x], field[1, y, x]
                 if n < 4:
                     a, b = beside_at(rows, columns, y, x, n)
@@ -306,6 +270,6 @@ def _settle(
                 apart = change * _apart(field, y, x, wy, wx)
                 if apart + LEAST >= best[y, x] + own:
                     continue
-                error = _error(phases, wanted, share, lagrangian, most, side, y, x, wy, wx, scratch)
+                error = _error(compared, y, x, wy, wx)
                 if error + apart < best[y, x] + own:
                     field[0, y, x], field[1, y, x], best[y, x], own = wy, wx, error, apart

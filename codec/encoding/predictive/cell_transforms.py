@@ -44,7 +44,8 @@ class Choose:
         tried = np.flatnonzero(most > WORTH)
         dct4, skip = ((wanted[tried] @ basis(t, wanted.device).T / self._step).numpy() for t in (DCT4, SKIP))
         found, best, least = np.zeros(len(tried), np.int64), np.zeros((len(tried), VALUES), np.float32), most[tried]
-        _choose(dct4, skip, least, coarse(hopes[tried]), self._weight, _BITS, _TABLES, found, best)
+        room = np.empty(VALUES, np.float32)
+        _choose(dct4, skip, least, coarse(hopes[tried]), self._weight, _BITS, _TABLES, room, found, best)
         transforms[tried], values[tried] = found, best
         self.saved += float((most[tried] - least).sum() - told[:, 0].sum())
         return torch.from_numpy(transforms), torch.from_numpy(values)
@@ -73,20 +74,27 @@ def _choose(
     weight: float,
     bits: Floats,
     tables: Rows,
+    values: Floats,
     found: NDArray[np.int64],
     best: Floats,
 ) -> None:
-    """The transform of each cell that costs less than `least`, which then is that cost, and its values."""
-    values = np.zeros(VALUES, np.float32)
+    """The transform of each cell that costs less than `least`, which then is that cost, and its values.
+
+    values: [VALUES], room to work in.
+    """
     for n in range(len(least)):
         for transform in (DCT4, SKIP):
             if transform == DCT4:
                 cost = _as_dct4(dct4[n], weight, bits, tables[coarse[n]], least[n], values)
             else:
                 cost = _as_skip(skip[n], weight, bits, tables[coarse[n]], least[n], values)
-            if cost < least[n] and np.any(values != 0):
+            empty = True
+            for value in values:
+                empty &= value == 0
+            if cost < least[n] and not empty:
                 least[n], found[n] = cost, transform
-                best[n] = values
+                for k in range(VALUES):
+                    best[n, k] = values[k]
 
 
 @compiled

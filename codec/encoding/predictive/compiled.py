@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 from numba.core.event import Event, Listener, install_listener
 
-FAST = {"reassoc", "contract", "nsz", "nnan"}
+# Blocks are cut out of arrays in inner loops: there, counting references to these and handing arrays from function to
+# function take several times as long as the work
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "fastmath": {"reassoc", "contract", "nsz", "nnan"},
+    "forceinline": True,
+    "_nrt": False,
+}
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -17,13 +24,13 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def compiled(function: Function) -> Function:
     """The same function as machine code: made at its first call, kept for later processes, run beside other threads.
 
-    Sums of floats may be taken in any order, which differs from machine to machine, and none may be of what is not a
-    number: for what an encoder looks for only.
+    It makes no arrays, and returns none. Sums of floats may be taken in any order, which differs from machine to
+    machine, and none may be of what is not a number: for what an encoder looks for only.
     """
     try:
-        return cast(Function, numba.njit(cache=True, nogil=True, fastmath=FAST)(function))
+        return cast(Function, numba.njit(cache=True, **OPTIONS)(function))
     except RuntimeError:  # no folder to keep it in
-        return cast(Function, numba.njit(nogil=True, fastmath=FAST)(function))
+        return cast(Function, numba.njit(**OPTIONS)(function))
 
 
 @contextmanager

@@ -26,9 +26,10 @@ from codec.network.predictive.frames import (
     pictures_of,
     predict,
     reconstruct,
+    shown_both_ways,
     shown_by,
 )
-from codec.network.predictive.motion import mean_of
+from codec.network.predictive.motion import Pictures, mean_of
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.quantization import quantize
@@ -173,11 +174,14 @@ class FrameEncoder:
         return a, b, c
 
 
-def _shown_best(references: Tensor, moved: Symbols, wanted: Tensor) -> tuple[Symbols, tuple[Tensor, Tensor]]:
-    """Symbols and pictures of `shown_by`: with blocks that overlap, where their mean is nearer to what is wanted."""
-    ways = [moved, replace(moved, made=OVERLAP)] if moved.motion.any() else [moved]
-    shown = [(way, shown_by(references, [way])) for way in ways]
-    return min(shown, key=lambda s: float(F.mse_loss(mean_of(*s[1]), wanted)))
+def _shown_best(references: Tensor, moved: Symbols, wanted: Tensor) -> tuple[Symbols, Pictures]:
+    """What references show of a frame: with blocks that overlap, where its mean is nearer to what is wanted."""
+    if not moved.motion.any():
+        return moved, shown_by(references, [moved])
+    plain, overlapping = shown_both_ways(references, [moved])
+    if F.mse_loss(mean_of(*overlapping), wanted) < F.mse_loss(mean_of(*plain), wanted):
+        return replace(moved, made=OVERLAP), overlapping
+    return moved, plain
 
 
 def _known(

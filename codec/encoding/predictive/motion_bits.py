@@ -34,7 +34,7 @@ class Coding(NamedTuple):
     rank: NDArray[np.float64]  # [own, levels, CANDIDATES]
     alone: NDArray[np.float64]  # [levels, 2]
     second: NDArray[np.float64]  # [2]
-    vectors: NDArray[np.float64]  # [first or second, axis, before, levels, magnitudes]
+    vectors: NDArray[np.float64]  # [levels, first or second, axis, before, magnitudes]
 
 
 def coding_of(table: MotionRows, two: int, ratio: float, carried: Integers | None, size: tuple[int, int]) -> Coding:
@@ -62,34 +62,51 @@ def coding_of(table: MotionRows, two: int, ratio: float, carried: Integers | Non
         ranks[table.rank[two]],
         flags[table.alone],
         flags[table.second[0]],
-        magnitudes[table.vectors[two : 2 * two + 1]],
+        np.ascontiguousarray(np.moveaxis(magnitudes[table.vectors[two : 2 * two + 1]], 3, 0)),
     )
 
 
 @compiled
-def own_bits(coding: Coding, motion: Motion, candidates: NDArray[np.int64], count: int, level: int) -> float:
-    """What motion of its own takes of a square, by the best of its candidates."""
+def go_beyond(coding: Coding, candidates: NDArray[np.int64], count: int, beyond: NDArray[np.int64]) -> None:
+    """By how much the second vectors of candidates go beyond their first along: into beyond [CANDIDATES, 2]."""
+    for k in range(count):
+        for axis in range(2):
+            beyond[k, axis] = candidates[k, 2 + axis] - along(candidates[k, axis], coding.ratio)
+
+
+@compiled
+def own_bits(
+    coding: Coding, motion: Motion, candidates: NDArray[np.int64], beyond: NDArray[np.int64], count: int, level: int
+) -> float:
+    """What motion of its own takes of a square, by the best of its candidates. beyond: of `go_beyond`."""
     side, told = motion[4], 0.0
+    both = coding.two == 1 and side == 0
     if coding.two:
         told += coding.alone[level, int(side != 0)]
         if side:
             told += coding.second[int(side < 0)]
+    vectors, at = coding.vectors[level], 2 if side < 0 else 0
+    steady = along(motion[0], coding.ratio), along(motion[1], coding.ratio)
     least = DEAREST
     for k in range(count):
         bits, before = coding.rank[1, level, k], 0
-        for part in range(2 if coding.two and side == 0 else 1):
+        for axis in range(2):
+            size = abs(motion[at + axis] - candidates[k, at + axis])
+            bits += _size_bits(vectors, 0, axis, before, size)
+            before += size
+        if both and bits < least:
             for axis in range(2):
-                at = 2 if side < 0 or part else 0
-                size = motion[at + axis] - candidates[k, at + axis]
-                if part:
-                    expected = along(motion[axis], coding.ratio) + candidates[k, 2 + axis]
-                    size = motion[2 + axis] - clip(expected - along(candidates[k, axis], coding.ratio))
-                size = abs(size)
-                seen = 0 if before < BEFORE[0] else 1 if before < BEFORE[1] else 2
-                bits += coding.vectors[part, axis, seen, level, min(size, MAX_VALUE)] + FURTHER * (size // MAX_VALUE)
+                size = abs(motion[2 + axis] - clip(steady[axis] + beyond[k, axis]))
+                bits += _size_bits(vectors, 1, axis, before, size)
                 before += size
         least = min(least, bits)
     return told + least
+
+
+@compiled
+def _size_bits(vectors: NDArray[np.float64], part: int, axis: int, before: int, size: int) -> float:
+    seen = 0 if before < BEFORE[0] else 1 if before < BEFORE[1] else 2
+    return vectors[part, axis, seen, min(size, MAX_VALUE)] + FURTHER * (size // MAX_VALUE)
 
 
 @compiled

@@ -79,14 +79,14 @@ def search(
         flow = straight(target, reference.plane)
         options.append([*own, flow, still, all_along(ahead, way).astype(np.int64), *moves])
     if len(references) == 1:
-        found = match(references[0], wanted, 1.0, options[0], worth, settings.change, settings.levels)
+        found = match(references[0], wanted, None, options[0], worth, settings.change, settings.levels)
         suggested = [_suggestion(found, still, 0)]
     else:
         first, second = _match_both(wanted, references, options, worth, settings)
         suggested = [_suggestion(first, second, 0)]
-        first = match(references[0], wanted, 1.0, [first], worth, settings.change, NEAR)
+        first = match(references[0], wanted, None, [first], worth, settings.change, NEAR)
         suggested.append(_suggestion(first, all_along(first, ratio).astype(np.int64), 1))
-        second = match(references[1], wanted, 1.0, [second], worth, settings.change, NEAR)
+        second = match(references[1], wanted, None, [second], worth, settings.change, NEAR)
         suggested.append(_suggestion(all_along(second, 1 / ratio).astype(np.int64), second, -1))
     sweeps = min(settings.turns, SWEEPS)
     return Found(*settle(wanted, references, suggested, ratio, worth, carried, sweeps)[:2])
@@ -109,6 +109,6 @@ def _match_both(
     for turn in range(settings.turns):
         levels = NEAR if turn else settings.levels
         for k, reference in enumerate(references):
-            lacking = 2 * wanted - references[1 - k].blocks(fields[1 - k])
-            fields[k] = match(reference, lacking, 0.5, [fields[k], *options[k]], worth, settings.change, levels)
+            beside = references[1 - k].blocks(fields[1 - k])
+            fields[k] = match(reference, wanted, beside, [fields[k], *options[k]], worth, settings.change, levels)
     return fields

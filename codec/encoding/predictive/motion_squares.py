@@ -14,10 +14,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.encoding.predictive.block_match import Blocks, Phases, Shown, Worth, around, corner, transformed
+from codec.encoding.predictive.block_match import Blocks, Phases, Shown, Worth, around, block_error, place_of
 from codec.encoding.predictive.compiled import compiled
-from codec.encoding.predictive.motion_bits import DEAREST, VALUES, Coding, Fields, Motion, along, coding_of, own_bits
-from codec.network.predictive.motion import CELL, UNITS
+from codec.encoding.predictive.motion_bits import (
+    DEAREST,
+    VALUES,
+    Coding,
+    Fields,
+    Motion,
+    along,
+    coding_of,
+    go_beyond,
+    own_bits,
+)
 from codec.network.predictive.symbols import Integers
 from codec.rate.carried import LARGEST_MOTION
 from codec.rate.merging import CANDIDATES
@@ -55,9 +64,10 @@ class Work(NamedTuple):
     motion: Fields
     known: NDArray[np.bool_]  # [rows, columns]
     candidates: NDArray[np.int64]  # [CANDIDATES + 1, 5]
+    beyond: NDArray[np.int64]  # [CANDIDATES, 2]; see `go_beyond`
     best: NDArray[np.int64]  # [levels, 5]
     trial: Motion
-    scratch: NDArray[np.float32]  # [CELL, CELL]
+    open: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
     later: int  # which of what is suggested came out before: it is looked up beyond a square, too; -1 for none
 
 
@@ -84,9 +94,10 @@ def settle(
         np.zeros((*size, VALUES), np.int64),
         np.zeros(size, np.bool_),
         np.zeros((CANDIDATES + 1, VALUES), np.int64),
+        np.zeros((CANDIDATES, 2), np.int64),
         np.zeros((len(SIZES), VALUES), np.int64),
         np.zeros(VALUES, np.int64),
-        np.empty((CELL, CELL), np.float32),
+        (*np.zeros((3, len(SIZES)), np.int64), *np.zeros((2, len(SIZES)))),
         -1,
     )
     fields, cost = np.stack(suggested), 0.0
@@ -119,8 +130,7 @@ def _square(picture: Picture, coding: Coding, work: Work, suggested: NDArray[np.
     whole, what its parts do so far, and which of them is being settled.
     """
     rows, columns = work.known.shape
-    tops, lefts, part = np.zeros(len(SIZES), np.int64), np.zeros(len(SIZES), np.int64), np.zeros(len(SIZES), np.int64)
-    whole, parts = np.zeros(len(SIZES)), np.zeros(len(SIZES))
+    tops, lefts, part, whole, parts = work.open
     tops[0], lefts[0], level = y, x, 0
     while True:
         y, x = tops[level], lefts[level]
@@ -185,6 +195,7 @@ def _leaf(
                 _copy(work.candidates[k], best)
     if error < WORTH_TRYING:
         return least, error
+    go_beyond(coding, work.candidates, count, work.beyond)
     for n in range(len(suggested)):
         for k in range(_PLACES[level], _PLACES[level + 1]):
             v, u = y + int(_DOWN[k]), x + int(_ACROSS[k])
@@ -217,7 +228,7 @@ def _try(
     for k in range(4):
         if abs(trial[k]) > LARGEST_MOTION:
             return least, error
-    bits = coding.own[level, 1] + own_bits(coding, trial, work.candidates, count, level)
+    bits = coding.own[level, 1] + own_bits(coding, trial, work.candidates, work.beyond, count, level)
     if bits < least:
         found = _error(picture, coding, work, y, x, SIZES[level], trial, least - bits)
         if bits + found < least:
@@ -289,30 +300,17 @@ def _error(
 ) -> float:
     """What the errors of the blocks of a square are worth under its motion; some of it, where that is over a limit."""
     rows, columns = work.known.shape
-    scratch, total = work.scratch, 0.0
-    shown, picked, at = picture.first, motion[4], 0
-    if picked < 0:
-        shown, at = picture.second, 2
-    phase = shown[motion[at] % UNITS, motion[at + 1] % UNITS]
-    other = picture.second[motion[2] % UNITS, motion[3] % UNITS]
-    both = coding.two == 1 and picked == 0
+    first, second, at_first, at_second = picture.first, picture.second, 0, 2
+    if coding.two == 0 or motion[4] > 0:
+        second, at_second = first, at_first
+    elif motion[4] < 0:
+        first, at_first = second, at_second
+    total = 0.0
     for v in range(y, min(y + side, rows)):
         for u in range(x, min(x + side, columns)):
-            top, left = corner(shown, v, u, motion[at], motion[at + 1])
-            block = picture.wanted[v, u]
-            a = phase[top : top + CELL, left : left + CELL]  # apart, as indices that may be negative hinder vectors
-            if both:
-                upper, begin = corner(picture.second, v, u, motion[2], motion[3])
-                b = other[upper : upper + CELL, begin : begin + CELL]
-                for i in range(CELL):
-                    for j in range(CELL):
-                        mean = np.float32(0.5) * (np.float32(a[i, j]) + np.float32(b[i, j]))
-                        scratch[i, j] = mean - block[i, j]
-            else:
-                for i in range(CELL):
-                    for j in range(CELL):
-                        scratch[i, j] = np.float32(a[i, j]) - block[i, j]
-            total += transformed(scratch, picture.lagrangian, picture.most)
+            a = place_of(first, v, u, motion[at_first], motion[at_first + 1])
+            b = place_of(second, v, u, motion[at_second], motion[at_second + 1])
+            total += block_error(first, a, second, b, picture.wanted, (v, u, 0, 0), picture.lagrangian, picture.most)
             if total > limit:
                 return total
     return total

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codec.network.predictive.cell_transforms import to_latents
-from codec.network.predictive.motion import compensate, mean_of, motion_size
+from codec.network.predictive.motion import Pictures, compensate, compensate_both_ways, mean_of, motion_size
 from codec.network.predictive.network import CELL, HYPER, PredictiveNetwork, checkerboard, moving
 from codec.network.predictive.symbols import BARE, OVERLAP, Symbols, untouched
 from codec.network.predictive.transform import DETAIL, LATENTS, from_layers, pictures
@@ -45,13 +45,20 @@ def moving_of(symbols: Symbols) -> Tensor:
     return moving(motion, sides, *symbols.residuals.shape[1:])
 
 
-def shown_by(references: Tensor, symbols: Sequence[Symbols]) -> tuple[Tensor, Tensor]:
+def shown_by(references: Tensor, symbols: Sequence[Symbols]) -> Pictures:
     """What references, as of `predict`, show of frames, made alike, where their motion points. See `compensate`."""
-    motion, sides = (
-        torch.from_numpy(np.stack(x)).to(references.device)
-        for x in ([s.motion for s in symbols], [s.sides for s in symbols])
-    )
-    return compensate(references, motion, sides, CELL, bool(symbols[0].made & OVERLAP))
+    return compensate(references, *_motion_of(symbols, references.device), CELL, bool(symbols[0].made & OVERLAP))
+
+
+def shown_both_ways(references: Tensor, symbols: Sequence[Symbols]) -> tuple[Pictures, Pictures]:
+    """`shown_by` with blocks as they are, and with blocks that overlap."""
+    return compensate_both_ways(references, *_motion_of(symbols, references.device), CELL)
+
+
+def _motion_of(symbols: Sequence[Symbols], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Motion and sides, as `compensate` takes them."""
+    motion, sides = (np.stack(x) for x in ([s.motion for s in symbols], [s.sides for s in symbols]))
+    return torch.from_numpy(motion).to(device), torch.from_numpy(sides).to(device)
 
 
 def predict(

@@ -9,12 +9,16 @@ Transactions on Image Processing, 1994), as what moves seldom ends where a block
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from codec.network.predictive.transform import DETAIL, DETAILS, LEVEL, PIXEL
+
+Pictures = tuple[Tensor, Tensor]
 
 CELL = 8  # pixels, the sides of a block
 UNITS = 4  # of a displacement, to the pixel
@@ -39,7 +43,7 @@ def motion_size(height: int, width: int) -> tuple[int, int]:
 
 def compensate(
     references: Tensor, motion: Tensor, sides: Tensor, multiple: int = CELL, overlapping: bool = False
-) -> tuple[Tensor, Tensor]:
+) -> Pictures:
     """The two pictures that a frame is predicted from: what its one or two references show where motion points.
 
     references: uint8 [B, R, C, H, W], which repeat their edges; motion: whole quarter pixels (y, x), [B, R, 2, h, w];
@@ -48,38 +52,20 @@ def compensate(
     -> `to_detail` of each `to_layers`, float32 [B, 4 C, ...] in channels_last, edges repeated to a multiple of so many
     pixels; the same values twice where there is one reference.
     """
-    count, given, channels, height, width = references.shape
-    shown = torch.cat((sides < 0, sides <= 0), 1).long() if given > 1 else torch.zeros_like(motion[:, :, 0]).long()
-    motion = motion.gather(1, shown[:, :, None].expand_as(motion)).transpose(0, 1).flatten(0, 1)
-    frames = shown + given * torch.arange(count, device=shown.device)[:, None, None, None]
-    frames = frames.transpose(0, 1).flatten(0, 1)  # by picture, as motion is: [R B, h, w]
-
-    size, moves = tuple(frames.shape), torch.cat((frames[:, None], motion.long()), 1).permute(0, 2, 3, 1).flatten(0, 2)
-    blocks = torch.arange(len(moves), device=moves.device)
-    recorded = moves.is_cuda and torch.cuda.is_current_stream_capturing()
-    at, like, across = _beside(size, moves, recorded) if overlapping else blocks.new_empty(3, 0)
-    place, (frame, down, right) = torch.cat((blocks, at)), moves[torch.cat((blocks, like))].unbind(1)
-    y, phase_y = _places(place // size[2] % size[1], down, height)
-    x, phase_x = _places(place % size[2], right, width)
-    lines = (y + torch.arange(PATCH, device=y.device)[:, None]).clamp_(0, height - 1)
-    lines = (frame * height + lines) * (width + 2 * BORDER) + x + BORDER
-    filtered = _each if references.is_cuda else _by_phase
-    found, rows = filtered(_windows(references.flatten(0, 1)), lines, phase_y * UNITS + phase_x, channels)
-    rows, beyond = rows.split((len(blocks), len(at)))
+    shown = _Blocks.where(references, motion, sides, overlapping)
     if overlapping:
-        own = rows[at].flatten()
-        change = (found[beyond.flatten()] - found[own]).view(len(at), DETAILS, found.shape[1])
-        # multiples of 2**-22, exact below 4: in whatever order they are added
-        found.index_add_(0, own, change.mul_(_shares(channels, found.device)[across]).flatten(0, 1))
+        shown.mix()
+    return shown.pictures(references.shape[3:], multiple)
 
-    rows = rows.reshape(*size, DETAILS).transpose(2, 3).flatten(1, 2)
-    padded = [math.ceil(side / multiple) * multiple for side in (height, width)]
-    for axis, length in enumerate((padded[0] // DETAIL, padded[1] // CELL), 1):  # beyond the blocks: any of them
-        rows = rows.index_select(axis, torch.arange(length, device=rows.device).clamp_max(rows.shape[axis] - 1))
-    sites = found.index_select(0, rows.flatten()).view(len(frames), padded[0] // DETAIL, padded[1] // DETAIL, -1)
-    _repeat_edges(sites.unflatten(3, (channels, DETAIL, DETAIL)), height, width)
-    pictures = sites.permute(0, 3, 1, 2)
-    return pictures[:count], pictures[-count:]
+
+def compensate_both_ways(
+    references: Tensor, motion: Tensor, sides: Tensor, multiple: int = CELL
+) -> tuple[Pictures, Pictures]:
+    """`compensate` with blocks as they are, and with blocks that overlap."""
+    shown, size = _Blocks.where(references, motion, sides, overlapping=True), references.shape[3:]
+    plain = shown.pictures(size, multiple)
+    shown.mix()
+    return plain, shown.pictures(size, multiple)
 
 
 def mean_of(first: Tensor, second: Tensor) -> Tensor:
@@ -87,14 +73,73 @@ def mean_of(first: Tensor, second: Tensor) -> Tensor:
     return torch.lerp(first, second, 0.5)
 
 
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """What blocks of several pictures show, and what those beyond their sides would show in their places."""
+
+    found: Tensor  # rows of DETAILS sites, float32 [..., DETAILS 4 C]
+    rows: Tensor  # which of them each block has, int64 [R, B, h, w, DETAILS]: first pictures, then second
+    changed: Tensor  # which of `found` those are that overlapping changes, int64 [m DETAILS]
+    beyond: Tensor  # and those that they are mixed with
+    across: Tensor  # which of _SIDES lies between, int64 [m]
+
+    @classmethod
+    def where(cls, references: Tensor, motion: Tensor, sides: Tensor, overlapping: bool) -> _Blocks:
+        """Where motion points: see `compensate`. Without overlapping none is said to change."""
+        channels, height, width = references.shape[2:]
+        moves = _moves(motion, sides)
+        size, moves = moves.shape[:4], moves.flatten(0, 3)
+        blocks = torch.arange(len(moves), device=moves.device)
+        recorded = moves.is_cuda and torch.cuda.is_current_stream_capturing()
+        at, like, across = _beside(size, moves, recorded) if overlapping else blocks.new_empty(3, 0)
+        place, (frame, down, right) = torch.cat((blocks, at)), moves[torch.cat((blocks, like))].unbind(1)
+        y, phase_y = _places(place // size[3] % size[2], down, height)
+        x, phase_x = _places(place % size[3], right, width)
+        lines = (y + torch.arange(PATCH, device=y.device)[:, None]).clamp_(0, height - 1)
+        lines = (frame * height + lines) * (width + 2 * BORDER) + x + BORDER
+        filtered = _each if references.is_cuda else _by_phase
+        found, rows = filtered(_windows(references.flatten(0, 1)), lines, phase_y * UNITS + phase_x, channels)
+        rows, beyond = rows.split((len(blocks), len(at)))
+        return cls(found, rows.view(*size, DETAILS), rows[at].flatten(), beyond.flatten(), across)
+
+    def mix(self) -> None:
+        """Let blocks overlap."""
+        change = self.found[self.beyond].sub_(self.found[self.changed]).unflatten(0, (-1, DETAILS))
+        change *= _shares(change.shape[2] // (4 * DETAILS), change.device)[self.across]
+        # multiples of 2**-22, exact below 4: in whatever order they are added
+        self.found.index_add_(0, self.changed, change.flatten(0, 1))
+
+    def pictures(self, size: Sequence[int], multiple: int = CELL) -> Pictures:
+        """As `compensate` returns them, of frames of height and width."""
+        height, width = size
+        rows = self.rows.transpose(3, 4).flatten(2, 3)
+        padded = [math.ceil(side / multiple) * multiple for side in (height, width)]
+        for axis, length in enumerate((padded[0] // DETAIL, padded[1] // CELL), 2):  # beyond the blocks: any of them
+            rows = rows.index_select(axis, torch.arange(length, device=rows.device).clamp_max(rows.shape[axis] - 1))
+        sites = self.found.index_select(0, rows.flatten())
+        sites = sites.view(-1, padded[0] // DETAIL, padded[1] // DETAIL, sites.shape[1] // DETAILS)
+        _repeat_edges(sites.unflatten(3, (-1, DETAIL, DETAIL)), height, width)
+        pictures = sites.permute(0, 3, 1, 2).unflatten(0, rows.shape[:2])
+        return pictures[0], pictures[-1]
+
+
+def _moves(motion: Tensor, sides: Tensor) -> Tensor:
+    """Which of all references shows a block of a picture, and where: int64 [R, B, h, w, 3]. See `compensate`."""
+    count, given = motion.shape[:2]
+    shown = torch.cat((sides < 0, sides <= 0), 1).long() if given > 1 else torch.zeros_like(motion[:, :, 0]).long()
+    vectors = motion.gather(1, shown[:, :, None].expand_as(motion)).long()
+    frames = shown + given * torch.arange(count, device=shown.device)[:, None, None, None]
+    return torch.cat((frames[:, :, None], vectors), 2).permute(1, 0, 3, 4, 2)
+
+
 def _beside(size: tuple[int, ...], moves: Tensor, every: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Blocks that move otherwise than the one beyond a side of theirs: their numbers, those beyond, which of _SIDES.
 
-    size: pictures, rows and columns of blocks. moves: integers [blocks, n]. every: whether to name all blocks, which
+    size: [R, B, h, w] of blocks. moves: integers [blocks, n]. every: whether to name all blocks, which
     comes to the same: how many they are may not depend on values where a GPU records (`codec.base.moves`).
     """
-    _, h, w = size
-    numbers = torch.arange(len(moves), device=moves.device).view(size)
+    h, w = size[2:]
+    numbers = torch.arange(len(moves), device=moves.device).view(-1, h, w)
     rows, columns = (torch.arange(n, device=moves.device) for n in (h, w))
     beyond = torch.stack(
         [numbers[:, (rows + dy).clamp(0, h - 1)][:, :, (columns + dx).clamp(0, w - 1)].flatten() for dy, dx in _SIDES]

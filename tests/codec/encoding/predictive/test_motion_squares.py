@@ -15,7 +15,7 @@ from codec.encoding.predictive.block_match import Blocks, Shown, Worth
 from codec.encoding.predictive.compiled import compiled
 from codec.encoding.predictive.motion_bits import Fields
 from codec.encoding.predictive.motion_squares import settle
-from codec.network.predictive.motion import motion_size
+from codec.network.predictive.motion import CELL, motion_size
 from codec.network.predictive.symbols import Integers
 from codec.rate.carried import all_along
 from codec.rate.motion import code_motion
@@ -23,6 +23,7 @@ from codec.rate.ports import WritingPort
 from codec.rate.squares import SIZES
 
 Motion = tuple[Integers, Integers]  # and sides
+HADAMARD = np.kron(np.kron([[1, 1], [1, -1]], [[1, 1], [1, -1]]), [[1, 1], [1, -1]])
 DEAR = Worth(0.5, 200.0, 60.0)  # next to errors, bits count little
 
 
@@ -52,15 +53,22 @@ class Scene:
 
     def error(self, motion: Integers, sides: Integers) -> float:
         """What errors are worth, in bits."""
-        return float(self.worth(shown(self.references, motion, sides) - self.wanted).astype(np.float64).sum())
+        error = HADAMARD @ (shown(self.references, motion, sides) - self.wanted) @ HADAMARD / CELL
+        squares = np.square(error) / self.worth.most
+        below, above = np.minimum(squares, 1).sum(), np.log2(np.maximum(squares, 1)).sum()
+        return float(self.worth.lagrangian * self.worth.most * below + above / 2)
 
 
-def shown(references: list[Shown], motion: Integers, sides: Integers) -> Blocks:
-    pictures = [r.blocks(m.astype(np.int64)) for r, m in zip(references, motion, strict=True)]
+def shown(references: list[Shown], motion: Integers, sides: Integers) -> NDArray[np.float64]:
+    pictures = [r.blocks(m.astype(np.int64)).astype(float) for r, m in zip(references, motion, strict=True)]
     if len(references) == 1:
         return pictures[0]
     (first, second), side = pictures, sides[0, ..., None, None]
-    return np.where(side > 0, first, np.where(side < 0, second, np.float32(0.5) * (first + second)))
+    return np.where(side > 0, first, np.where(side < 0, second, (first + second) / 2))
+
+
+def rounded(blocks: NDArray[np.float64]) -> Blocks:
+    return np.rint(blocks).clip(0, 255).astype(np.uint8)
 
 
 def texture(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -103,11 +111,11 @@ def scene(
     rng, cells = np.random.default_rng(seed), motion_size(*size)
     shows, ratio = [Shown(texture(rng, size)) for _ in range(references)], (-1.0, -1.5, 0.5)[seed % 3]
     known = fitting(squares(rng, cells, 24, (0.2, 0.5, 0.9)[seed // 2 % 3]), references, ratio)
-    wanted = rng.normal(0, noise, (*cells, 8, 8)).astype(np.float32)
-    made = Scene(shows, wanted, known, ratio, None, worth)
+    made = Scene(shows, np.zeros((*cells, CELL, CELL), np.uint8), known, ratio, None, worth)
     motion, sides = made.of(known)
     carried = [None, motion[0], rng.integers(-9, 10, motion[0].shape).astype(np.int16)][seed // 4 % 3]
-    return replace(made, wanted=wanted + shown(shows, motion, sides), carried=carried)
+    wanted = shown(shows, motion, sides) + rng.normal(0, noise, made.wanted.shape)
+    return replace(made, wanted=rounded(wanted), carried=carried)
 
 
 def near(scene: Scene, seed: int, most: int) -> Fields:
@@ -124,7 +132,7 @@ def test_known_motion_is_found(seed: int, references: int) -> None:
     known = made.of(made.known)
     *found, cost = made.settle(made.known)
     assert all(np.array_equal(a, b) for a, b in zip(found, known, strict=True))
-    assert cost == pytest.approx(made.bits(*known), rel=0.03)
+    assert cost == pytest.approx(made.bits(*known) + made.error(*known), rel=0.03)
 
 
 @pytest.mark.parametrize("references", [1, 2])
@@ -182,11 +190,11 @@ def test_what_goes_on_costs_nothing_to_speak_of() -> None:
     field, first = np.zeros_like(made.known), np.array([7, -9])
     field[..., :4] = *first, *all_along(first, made.ratio)
     motion, none = made.of(field)
-    steady = replace(made, wanted=shown(made.references, motion, none), carried=motion[0])
+    steady = replace(made, wanted=rounded(shown(made.references, motion, none)), carried=motion[0])
     *found, cost = steady.settle(np.zeros_like(field))
     assert np.array_equal(found[0], motion)
     assert not found[1].any()
-    assert cost < 10
+    assert cost < 10 + steady.error(*found)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (17, 2)])
