@@ -29,9 +29,12 @@ from codec import video
 from codec.encoding.predictive import cell_transforms, frame
 from codec.encoding.predictive.coder import encode_frames, plan
 from codec.network.predictive import quantization
+from codec.network.predictive.frames import shown_by
+from codec.network.predictive.motion import Pictures
 from codec.network.predictive.network import PredictiveNetwork
 from codec.network.predictive.scales import LARGEST_SYMBOL
 from codec.network.predictive.store import load_network
+from codec.network.predictive.symbols import Symbols
 from codec.settings import PRESETS
 from codec.specs import Geometry
 from codec.training.task import SegmentTask, Status, Unwatched
@@ -81,13 +84,19 @@ def _rounded(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
     return x.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL) * (rows > 0)
 
 
+def _plain(references: Tensor, symbols: Sequence[Symbols]) -> tuple[Pictures, Pictures]:
+    """The same twice."""
+    shown = shown_by(references, symbols)
+    return shown, shown
+
+
 ALL = Lever("nothing")
 LEVERS = (
     Lever("temporal filter", {"temporal_filter": (0,)}),
     Lever("far anchors: 4 frames apart", {"anchor": (4,)}),
     Lever("levels: all of one quality", {"level_drop": (0,)}, lower=EQUAL),
     Lever("motion that goes on", patches=lambda: [patch.object(frame, "carry", lambda *of: None)]),
-    Lever("blocks that overlap", patches=lambda: [patch.object(frame, "OVERLAP", 0)]),
+    Lever("blocks that overlap", patches=lambda: [patch.object(frame, "shown_both_ways", _plain)]),
     Lever(
         "frames left as predicted",
         patches=lambda: [patch.object(frame, "min", lambda tries, key: tries[0], create=True)],
