@@ -40,7 +40,7 @@ def as_they_can(
     kept: Mapping[int, Reference],
 ) -> Iterator[tuple[Item, Result]]:
     """Make items, each as soon as all that it refers to are in `kept`, as many at once as operators of torch may use
-    threads; in the order they are done.
+    threads; in the order they are done. Raises ValueError where some refer to what is neither kept nor made.
 
     Each is made on one thread, operators and all: what comes of it depends on its references alone, and on no number of
     threads, as sums that several threads share do.
@@ -58,6 +58,9 @@ def as_they_can(
                         break
                     waiting.remove(ready)
                     running[pool.submit(make, ready, {r: kept[r] for r in ready.references})] = ready
+                if not running:
+                    lacking = sorted({r for item in waiting for r in item.references if r not in kept})
+                    raise ValueError(f"what some parts refer to is not there: {lacking}")
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
         finally:

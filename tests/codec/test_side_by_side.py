@@ -50,3 +50,11 @@ def test_an_error_in_a_frame_is_raised() -> None:
 
     with torch_threads(2), pytest.raises(ValueError, match="frame 0"):
         list(as_they_can(ITEMS, encode, {}))
+
+
+def test_references_that_are_missing_are_an_error() -> None:
+    """And not waited for for ever, nor made up."""
+    kept: dict[int, Any] = {}
+    with torch_threads(2), pytest.raises(ValueError, match=r"not there: \[7\]"):
+        for item, result in as_they_can([Planned(0, (), 0), Planned(1, (0, 7), 0)], lambda item, _: item.number, kept):
+            kept[item.number] = result

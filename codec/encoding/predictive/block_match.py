@@ -187,12 +187,12 @@ def _error(compared: _Compared, row: int, column: int, vy: int, vx: int) -> np.f
             at_second = at if alone else own
             if side == 1:
                 worth += block_error(phases, at, second, at_second, wanted, own, lagrangian, most)
-            elif side == 2:
+                continue
+            if side == 2:
                 total = _four_lines(phases, at, second, at_second, wanted, own)
-                worth += _rough_error(total, lagrangian, most, side)
             else:
                 total = _two_lines(phases, at, second, at_second, wanted, own)
-                worth += _rough_error(total, lagrangian, most, side)
+            worth += _rough_error(total, lagrangian, most, side)
     return worth
 
 

@@ -67,7 +67,8 @@ class Work(NamedTuple):
     beyond: NDArray[np.int64]  # [CANDIDATES, 2]; see `go_beyond`
     best: NDArray[np.int64]  # [levels, 5]
     trial: Motion
-    open: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+    stack: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+    # of the square that is open at each level: its top and left, which part is being settled, cost whole and in parts
     later: int  # which of what is suggested came out before: it is looked up beyond a square, too; -1 for none
 
 
@@ -130,7 +131,7 @@ def _square(picture: Picture, coding: Coding, work: Work, suggested: NDArray[np.
     whole, what its parts do so far, and which of them is being settled.
     """
     rows, columns = work.known.shape
-    tops, lefts, part, whole, parts = work.open
+    tops, lefts, part, whole, parts = work.stack
     tops[0], lefts[0], level = y, x, 0
     while True:
         y, x = tops[level], lefts[level]
