@@ -52,7 +52,7 @@ def test_wheel_holds_one_package_with_the_modules_the_format_and_the_bases_but_n
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
     sources = {p.relative_to(ROOT).as_posix() for top in ("codec", "bitstream") for p in (ROOT / top).rglob("*.py")}
     bases = {p.relative_to(ROOT).as_posix() for p in (ROOT / "codec/network/predictive/bases").iterdir()}
-    assert any(name.endswith("/base-4.safetensors") for name in bases)
+    assert any(name.endswith("/base-5.safetensors") for name in bases)
     ours = sources | bases | {"cli.py", "bitstream/FORMAT.md", "__init__.py", "__main__.py", "py.typed"}
     assert names == {f"nvcodec/{name}" for name in ours}
     assert text(wheel, "/top_level.txt") == "nvcodec\n"

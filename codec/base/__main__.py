@@ -24,11 +24,13 @@ def main() -> None:
 
     \b
     train DATA --out run --minutes 120        prepares DATA, trains; again: goes on
-    export run/state.safetensors --out base-5.safetensors
-    card base-5.safetensors > base-5.md
+    export run/state.safetensors --out run/base.safetensors
+    refine DATA run/base.safetensors --out base-6.safetensors
+    card base-6.safetensors > base-6.md
 
-    There is one training. It codes scenes frame after frame in an encoder's order, each frame from what the base in
-    training has itself decoded of those before: so it learns to mend the errors that it makes, as they add up.
+    The training codes scenes frame after frame in an encoder's order, each frame from what the base in training has
+    itself decoded of those before: so it learns to mend the errors that it makes, as they add up. At the end the
+    filters are trained once more, on frames as an encoder makes them.
 
     DATA is a folder with clips/, photos/ and CORPUS.md, whose tables have the columns name, licence and attribution.
     What is not listed there, or is under a share-alike licence, is not trained on. Three clips (soccer_juggle, vscode,
@@ -145,6 +147,31 @@ def train(
             (out / STATE).unlink(missing_ok=True)
         settings = BaseSettings(minutes, steps, batch, rate=rate, seed=seed)
         run(sets, held, out, settings, click.echo, start, chosen)
+
+
+@main.command()
+@click.argument("data", type=FOLDER)
+@click.argument("base", type=FILE)
+@click.option("--out", required=True, type=FILE, help="The base to write, such as base-5.safetensors.")
+@click.option("--minutes", default=8.0, type=click.FloatRange(0, min_open=True), metavar="X", help="Of training.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Of training, instead of minutes.")
+@click.option("--frames", default=17, type=click.IntRange(1), metavar="N", help="Of each clip.")
+@click.option("--seed", default=1, type=click.IntRange(0), metavar="N", help="Of qualities, structures and crops.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def refine(
+    data: Path, base: Path, out: Path, minutes: float, steps: int | None, frames: int, seed: int, force: bool
+) -> None:
+    """Train the filters of BASE once more, on what an encoder makes with it of DATA: clips and photographs.
+
+    Encoding takes 3 seconds for each clip of 17 frames of 640x360 and 3 GB of memory for 109 of them; then the trunk
+    and the loop filter are trained on a CPU. All else of the base stays as it is.
+    """
+    with failures():
+        from codec.base.corpus import read_corpus
+        from codec.base.refine import RefineSettings, refined
+
+        settings = RefineSettings(minutes, steps, seed=seed)
+        click.echo(refined(read_corpus(data), base, out, frames, settings, progress, force).hex())
 
 
 @main.command()

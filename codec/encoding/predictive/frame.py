@@ -102,7 +102,7 @@ class FrameEncoder:
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
         empty = empty_symbols(net, height, width, len(references))
-        ratio, carried, shown = _known(number, references)
+        ratio, carried, shown = known_of(number, references)
         found = Found(empty.motion, empty.sides)
         if ratio is not None:
             starts = [[flows.between(number, r)] for r in references]
@@ -144,7 +144,7 @@ class FrameEncoder:
     @torch.inference_mode()
     def decode(self, coded: CodedFrame, references: dict[int, Reference], height: int, width: int) -> Reference:
         """What `encode` returned beside a frame."""
-        ratio, carried, shown = _known(coded.number, references)
+        ratio, carried, shown = known_of(coded.number, references)
         empty, where = empty_symbols(self.network, height, width, len(references)), f"frame {coded.number}"
         symbols = self.coder.read(coded.record, coded.flags, empty, coded.quality, ratio, where, carried)
         prediction = predict(self.network, shown, [symbols], height, width)
@@ -184,7 +184,7 @@ def _shown_best(references: Tensor, moved: Symbols, wanted: Tensor) -> tuple[Sym
     return moved, plain
 
 
-def _known(
+def known_of(
     number: int, references: dict[int, Reference]
 ) -> tuple[float | None, NDArray[np.int16] | None, Tensor | None]:
     """What an encoder and a decoder know of a frame by its references, None for a key frame.

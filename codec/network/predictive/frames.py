@@ -117,6 +117,14 @@ def corrected(
 ) -> Tensor:
     """What latents and filters make of predictions, everywhere."""
     pixels, features = prediction
+    latents, steps = latents_of(network, symbols, features, quality, predicted)
+    return network.reconstruct(latents, steps, pixels, features, quality, predicted)
+
+
+def latents_of(
+    network: PredictiveNetwork, symbols: Sequence[Symbols], features: Tensor, quality: Tensor, predicted: bool
+) -> tuple[Tensor, Tensor]:
+    """-> latents in steps, float32 [B, LATENTS, h, w], and their steps, see `PredictiveNetwork.steps`."""
     hyper, residuals = (
         torch.from_numpy(np.stack(x)).to(quality.device, torch.float32, memory_format=torch.channels_last)
         for x in ([s.hyper for s in symbols], [s.residuals for s in symbols])
@@ -129,8 +137,7 @@ def corrected(
     units = network.units(quality, predicted)
     first = network.first_means(hyper, context, features, units, predicted).add_(residuals).mul_(board)
     second = network.second_means(first, context, features, units, predicted).add_(residuals).mul_(~board)
-    latents = second.add_(first)
-    return network.reconstruct(latents, steps, pixels, features, quality, predicted)
+    return second.add_(first), steps
 
 
 def kept_bare(symbols: Sequence[Symbols], made: Tensor, predicted: Tensor) -> Tensor:

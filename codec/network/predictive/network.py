@@ -249,10 +249,24 @@ class PredictiveNetwork(nn.Module):
         """-> frame float32 [B, 12, H/2, W/2], as `prediction`, not rounded."""
         with torch.autocast(quality.device.type, enabled=False):  # a block mean has more digits than bfloat16
             values = latents.float() * (steps / PIXEL)
-            coded = prediction + _sites_of(values, self.synthesis[..., None, None])
+            coded = prediction + self.residual(values)
+        return self.filtered(coded, values, features, quality, predicted)
+
+    def residual(self, values: Tensor) -> Tensor:
+        """Dequantized latents [B, LATENTS, h, w], in units of layers -> what they add to a prediction."""
+        return _sites_of(values, self.synthesis[..., None, None])
+
+    def filtered(self, coded: Tensor, values: Tensor, features: Tensor, quality: Tensor, predicted: bool) -> Tensor:
+        """What the loop filter makes, in place, of predictions with their residuals, float32 [B, 12, H/2, W/2]."""
         trunk = self.features(values, features, quality, predicted)
         seen = torch.cat((self._cast(coded), _sites_of(trunk, *self.loop_guide.parameters())), 1)
         return coded.add_(self.loop_out(act(self.loop(seen))).float())
+
+    @property
+    def filters(self) -> list[nn.Parameter]:
+        """The parameters that `filtered` alone has a use for."""
+        modules = (self.trunk, self.blocks, self.loop_guide, self.loop, self.loop_out)
+        return [self.gain, self.bias, *(p for module in modules for p in module.parameters())]
 
     def features(self, values: Tensor, features: Tensor, quality: Tensor, predicted: bool) -> Tensor:
         """Dequantized latents and features of the prediction -> those of the trunk, [B, C, h, w]."""

@@ -1,6 +1,6 @@
 """Which bases are here, and which of them a file needs.
 
-The package brings its own, base-4.safetensors and on, each with a card (base-4.md). Released ones stay: a file needs
+The package brings its own, base-5.safetensors and on, each with a card (base-5.md). Released ones stay: a file needs
 the very base that it was made with, and names it by digest. NVCODEC_BASES lists further files and folders of them,
 separated as in PATH.
 """

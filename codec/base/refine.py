@@ -1,0 +1,246 @@
+"""The filters of a base, trained once more on what an encoder makes with it: the trunk and the loop filter.
+
+Training walks along scenes: it does not code frames towards their averages over time, choose how blocks overlap and in
+what transforms cells are, or leave cells as predicted. So what comes before the filters is otherwise there than in a
+file. Here frames are encoded as files have them, and the filters alone move, towards what those frames were coded
+towards, where they hold residuals. Nothing else of the base changes.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from codec.atomic import atomic_output
+from codec.base.corpus import Corpus
+from codec.base.model import Codec, load_codec
+from codec.base.scenes import Frame
+from codec.encoding.predictive.flow import Flows, luma, one_thread
+from codec.encoding.predictive.frame import FrameEncoder, Reference, known_of
+from codec.encoding.predictive.gop import GopSettings, needed, order
+from codec.encoding.predictive.motion_search import SearchSettings
+from codec.encoding.predictive.temporal_filter import TemporalFilter
+from codec.errors import BaseError
+from codec.network.predictive.base_file import read_base, write_base
+from codec.network.predictive.frames import empty_symbols, latents_of, pad, predict
+from codec.network.predictive.network import CELL, HYPER
+from codec.network.predictive.quality import lagrangian
+from codec.network.predictive.store import digest_of
+from codec.network.predictive.transform import BLOCK, DETAIL, PIXEL, to_detail, to_layers
+from codec.video import frames as read_frames
+
+BLOCKS = 16  # along the sides of a crop
+MARGIN = 2  # of them, on either side, that do not count: layers see beyond
+FEWEST = 0.15  # of a crop that has to count
+SAMPLES = 20  # places in a frame that are looked at for crops
+LARGEST = 360, 640  # pixels, of a picture's middle
+SLOW = 1000.0  # steps over which weights are averaged, at most
+SAID = 60.0  # seconds from one line to the next
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """What is encoded, and how long and fast filters are trained on it."""
+
+    minutes: float = 8.0
+    steps: int | None = None  # instead of minutes
+    rate: float = 3e-4
+    batch: int = 16  # crops of predicted frames; a third as many of key frames beside them
+    lowest: float = 30.0  # quality of a segment
+    highest: float = 56.0
+    anchors: tuple[int, ...] = (8, 16)
+    unfiltered: float = 0.25  # share of the clips that are not filtered over time
+    seed: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A part of a frame as `PredictiveNetwork.filtered` is given it, float16, and what it is to become."""
+
+    coded: Tensor  # [12, S, S]
+    values: Tensor  # [LATENTS, BLOCKS, BLOCKS]
+    features: Tensor  # [C, BLOCKS, BLOCKS]
+    wanted: Tensor  # as coded
+    counts: Tensor  # bool [S, S]
+    weight: float  # bits of a squared error
+    quality: int
+    predicted: bool
+
+
+def refined(
+    corpus: Corpus, base: Path, out: Path, frames: int, settings: RefineSettings, say: Say, force: bool = False
+) -> bytes:
+    """Write a base whose filters are trained once more, on so many frames of each clip -> its digest.
+
+    Raises BaseError, OutputError.
+    """
+    codec, about = load_codec(base), read_base(base).about
+    clips = (list(islice(read_frames(item.path), frames)) for item in corpus.clips)
+    photos = ([np.asarray(Image.open(item.path).convert("RGB"))] for item in corpus.photos)
+    crops = collect(codec, map(_middle, chain(photos, clips)), settings, say)
+    if not crops:
+        raise BaseError(f"nothing in the clips and photographs is as large as a crop: {BLOCKS * BLOCK} pixels")
+    stage = refine(codec, crops, settings, say) | {"start": digest_of(base).hex()}
+    stages = [*about.get("stages", ()), stage]
+    with atomic_output(out, force) as path:
+        write_base(
+            path, codec.network, codec.analysis, {k: v for k, v in about.items() if k != "held"} | {"stages": stages}
+        )
+    return digest_of(out)
+
+
+def _middle(frames: Sequence[Frame]) -> list[Frame]:
+    """As much of larger pictures as takes about as long as most clips do."""
+    (height, width), (most_y, most_x) = frames[0].shape[:2], LARGEST
+    y, x = max(0, height - most_y) // 2, max(0, width - most_x) // 2
+    return [np.ascontiguousarray(frame[y : y + most_y, x : x + most_x]) for frame in frames]
+
+
+def collect(
+    codec: Codec, clips: Iterable[Sequence[Frame]], settings: RefineSettings, say: Say = lambda line: None
+) -> list[Crop]:
+    """Crops of clips, each encoded at a quality and in a structure of its own. A photograph is a clip of one frame."""
+    rng, crops = np.random.default_rng(settings.seed), list[Crop]()
+    for number, frames in enumerate(clips, 1):
+        anchor, strength = int(rng.choice(settings.anchors)), float(rng.random() >= settings.unfiltered)
+        structure = GopSettings(anchor=anchor, temporal_filter=strength)
+        with one_thread(), torch.inference_mode():
+            for whole in _encoded(codec, frames, structure, rng.uniform(settings.lowest, settings.highest)):
+                crops += _crops(whole, rng)
+        say(f"{number} clips and photographs, {len(crops):,} crops")
+    return crops
+
+
+def _encoded(codec: Codec, frames: Sequence[Frame], structure: GopSettings, quality: float) -> Iterator[Crop]:
+    """Whole frames in coding order, as crops of a size of their own."""
+    net, encoder = codec.network, FrameEncoder(codec.network, codec.analysis, SearchSettings(turns=1))
+    planes = [luma(frame) for frame in frames]
+    flows, towards = Flows(planes), TemporalFilter(np.stack(frames), planes, ())
+    kept: dict[int, Reference] = {}
+    height, width = frames[0].shape[:2]
+    for planned in (p for group in order(len(frames), structure) for p in group):
+        references = {r: kept[r] for r in needed(planned, planes)}
+        index, exact = structure.quality(quality, planned), structure.wanted(quality, planned)
+        wanted, n = towards(planned, exact, structure.temporal_filter), planned.number
+        encoded, kept[n] = encoder.encode(n, frames[n], references, index, flows, exact, wanted)
+        ratio, carried, shown = known_of(n, references)
+        empty = empty_symbols(net, height, width, len(references))
+        symbols = encoder.coder.read(encoded.coded.record, encoded.coded.flags, empty, index, ratio, f"{n}", carried)
+        if symbols.untouched:
+            continue
+        told, predicted = torch.tensor([float(index)]), bool(references)
+        prediction, features = predict(net, shown, [symbols], height, width)
+        latents, steps = latents_of(net, [symbols], features, told, predicted)
+        values = latents * (steps / PIXEL)
+        touched = torch.from_numpy(symbols.residuals.any(0)) if predicted else torch.ones(values.shape[2:]).bool()
+        cells = touched.unflatten(1, (-1, HYPER)).unflatten(0, (-1, HYPER)).any(3).any(1)
+        counts = cells.repeat_interleave(CELL // DETAIL, 0).repeat_interleave(CELL // DETAIL, 1)
+        counts[math.ceil(height / DETAIL) :], counts[:, math.ceil(width / DETAIL) :] = False, False
+        pixels = torch.from_numpy(wanted).permute(2, 0, 1)[None].float()
+        coded, target = prediction + net.residual(values), to_detail(to_layers(pad(pixels)))
+        weight = lagrangian(exact) / 3
+        yield Crop(
+            coded[0].half(), values[0].half(), features[0].half(), target[0].half(), counts, weight, index, predicted
+        )
+
+
+def _crops(whole: Crop, rng: np.random.Generator) -> Iterator[Crop]:
+    rows, columns = whole.values.shape[1:]
+    height, width = min(rows, BLOCKS), min(columns, BLOCKS)
+    fine, edge = BLOCK // DETAIL, BLOCK // DETAIL * MARGIN
+    for _ in range(SAMPLES):
+        y, x = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
+        coarse = slice(None), slice(y, y + height), slice(x, x + width)
+        detail = slice(None), slice(fine * y, fine * (y + height)), slice(fine * x, fine * (x + width))
+        counts = whole.counts[detail[1:]].clone()
+        inside = torch.zeros_like(counts)
+        inside[edge:-edge, edge:-edge] = True
+        counts &= inside
+        if height == width == BLOCKS and counts.float().mean() >= FEWEST:
+            yield replace(
+                whole,
+                coded=whole.coded[detail].clone(),  # as a view keeps all of the frame
+                values=whole.values[coarse].clone(),
+                features=whole.features[coarse].clone(),
+                wanted=whole.wanted[detail].clone(),
+                counts=counts,
+            )
+
+
+def refine(codec: Codec, crops: Sequence[Crop], settings: RefineSettings, say: Say) -> dict[str, Any]:
+    """Train the filters of a codec on crops, in place; its weights become the average of those on the way.
+
+    -> what is to be said of it: a stage of `write_base`'s about.
+    """
+    rng, started = np.random.default_rng(settings.seed), time.monotonic()
+    net, average = codec.network, copy.deepcopy(codec.network)
+    kinds = [[c for c in crops if c.predicted == predicted] for predicted in (False, True)]
+    shares = [max(1, settings.batch // 3), settings.batch]
+    for parameter in net.filters:
+        parameter.requires_grad_(True)
+    optimiser = torch.optim.Adam(net.filters, settings.rate, betas=(0.9, 0.99))
+    steps, total, counted, said = 0, 0.0, 0, started
+    while (part := _part(settings, steps, time.monotonic() - started)) < 1:
+        rate = settings.rate * min(1.0, (steps + 1) / 50) * (1 + math.cos(math.pi * part)) / 2
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.zero_grad()
+        for own, share in zip(kinds, shares, strict=True):
+            if own:
+                loss = _loss(codec, [own[k] for k in rng.integers(len(own), size=share)]) / sum(shares)
+                loss.backward()
+                total += float(loss.detach())
+        nn.utils.clip_grad_norm_(net.filters, 1.0)
+        optimiser.step()
+        steps, counted = steps + 1, counted + 1
+        keep = min(1 - 1 / SLOW, steps / (steps + 20))
+        with torch.no_grad():
+            for mean, now in zip(average.filters, net.filters, strict=True):
+                mean.lerp_(now, 1 - keep)
+        if time.monotonic() - said > SAID:
+            say(f"{steps:,} steps, {part:.0%}: {total / counted:.4f} bits of errors a site")
+            total, counted, said = 0.0, 0, time.monotonic()
+    with torch.no_grad():
+        for mean, now in zip(average.filters, net.filters, strict=True):
+            now.copy_(mean)
+            now.requires_grad_(False)
+    made_of = {"crops": len(crops), "of predicted frames": len(kinds[True])}
+    return {
+        "script": "python -m codec.base refine",
+        "seconds": round(time.monotonic() - started),
+        "device": "cpu",
+        "steps": steps,
+        "settings": asdict(settings) | made_of,
+    }
+
+
+def _part(settings: RefineSettings, steps: int, seconds: float) -> float:
+    """How much of a training is done."""
+    return seconds / (60 * settings.minutes) if settings.steps is None else steps / settings.steps
+
+
+def _loss(codec: Codec, crops: Sequence[Crop]) -> Tensor:
+    """Bits that errors of crops of one kind are worth, summed over crops, a site."""
+
+    def stacked(parts: Iterable[Tensor]) -> Tensor:
+        return torch.stack([*parts]).float()
+
+    coded, wanted = stacked(c.coded for c in crops), stacked(c.wanted for c in crops)
+    told = torch.tensor([float(c.quality) for c in crops])
+    values, features = stacked(c.values for c in crops), stacked(c.features for c in crops)
+    made = codec.network.filtered(coded, values, features, told, crops[0].predicted)
+    error = ((made - wanted) * PIXEL).square().sum(1) * stacked(c.counts for c in crops)
+    return (error.mean((1, 2)) * torch.tensor([c.weight for c in crops])).sum()
