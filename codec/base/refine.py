@@ -33,8 +33,7 @@ from codec.encoding.predictive.motion_search import SearchSettings
 from codec.encoding.predictive.temporal_filter import TemporalFilter
 from codec.errors import BaseError
 from codec.network.predictive.base_file import read_base, write_base
-from codec.network.predictive.frames import empty_symbols, latents_of, pad, predict
-from codec.network.predictive.network import CELL, HYPER
+from codec.network.predictive.frames import empty_symbols, latents_of, pad, predict, touched_sites
 from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.store import digest_of
 from codec.network.predictive.transform import BLOCK, DETAIL, PIXEL, to_detail, to_layers
@@ -146,8 +145,7 @@ def _encoded(codec: Codec, frames: Sequence[Frame], structure: GopSettings, qual
         latents, steps = latents_of(net, [symbols], features, told, predicted)
         values = latents * (steps / PIXEL)
         touched = torch.from_numpy(symbols.residuals.any(0)) if predicted else torch.ones(values.shape[2:]).bool()
-        cells = touched.unflatten(1, (-1, HYPER)).unflatten(0, (-1, HYPER)).any(3).any(1)
-        counts = cells.repeat_interleave(CELL // DETAIL, 0).repeat_interleave(CELL // DETAIL, 1)
+        counts = touched_sites(touched[None])[0]
         counts[math.ceil(height / DETAIL) :], counts[:, math.ceil(width / DETAIL) :] = False, False
         pixels = torch.from_numpy(wanted).permute(2, 0, 1)[None].float()
         coded, target = prediction + net.residual(values), to_detail(to_layers(pad(pixels)))

@@ -144,8 +144,11 @@ def kept_bare(symbols: Sequence[Symbols], made: Tensor, predicted: Tensor) -> Te
     """Of `corrected` frames and their predictions the latter where a bare frame has no residual."""
     if not any(s.made & BARE for s in symbols):
         return made
-    h, w = symbols[0].hyper.shape[1:]
     touched = torch.from_numpy(np.stack([s.residuals.any(0) | (not s.made & BARE) for s in symbols]))
-    cells = touched.unflatten(1, (h, HYPER)).unflatten(3, (w, HYPER)).any(4).any(2)
-    sites = cells.repeat_interleave(CELL // DETAIL, 1).repeat_interleave(CELL // DETAIL, 2)
-    return torch.where(sites[:, None].to(made.device), made, predicted)
+    return torch.where(touched_sites(touched)[:, None].to(made.device), made, predicted)
+
+
+def touched_sites(touched: Tensor) -> Tensor:
+    """Cells of latents, bool [B, h, w] -> sites of pixels [B, H/2, W/2] that share a cell of hyper-latents with one."""
+    cells = touched.unflatten(1, (-1, HYPER)).unflatten(3, (-1, HYPER)).any(4).any(2)
+    return cells.repeat_interleave(CELL // DETAIL, 1).repeat_interleave(CELL // DETAIL, 2)
