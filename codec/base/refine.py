@@ -11,8 +11,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -24,59 +24,30 @@ from torch import Tensor, nn
 
 from codec.atomic import atomic_output
 from codec.base.corpus import Corpus
+from codec.base.crops import BLOCKS, Crop, CropSettings, collect
 from codec.base.model import Codec, load_codec
-from codec.base.scenes import Frame
-from codec.encoding.predictive.flow import Flows, luma, one_thread
-from codec.encoding.predictive.frame import FrameEncoder, Reference, known_of
-from codec.encoding.predictive.gop import GopSettings, needed, order
-from codec.encoding.predictive.motion_search import SearchSettings
-from codec.encoding.predictive.temporal_filter import TemporalFilter
+from codec.base.scenes import Frame, Say
 from codec.errors import BaseError
 from codec.network.predictive.base_file import read_base, write_base
-from codec.network.predictive.frames import empty_symbols, latents_of, pad, predict, touched_sites
-from codec.network.predictive.quality import lagrangian
 from codec.network.predictive.store import digest_of
-from codec.network.predictive.transform import BLOCK, DETAIL, PIXEL, to_detail, to_layers
+from codec.network.predictive.transform import BLOCK, PIXEL
 from codec.video import frames as read_frames
 
-BLOCKS = 16  # along the sides of a crop
-MARGIN = 2  # of them, on either side, that do not count: layers see beyond
-FEWEST = 0.15  # of a crop that has to count
-SAMPLES = 20  # places in a frame that are looked at for crops
 LARGEST = 360, 640  # pixels, of a picture's middle
 SLOW = 1000.0  # steps over which weights are averaged, at most
 SAID = 60.0  # seconds from one line to the next
 
-Say = Callable[[str], object]
-
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """What is encoded, and how long and fast filters are trained on it."""
+    """How long and fast filters are trained, and on what."""
 
     minutes: float = 8.0
     steps: int | None = None  # instead of minutes
     rate: float = 3e-4
     batch: int = 16  # crops of predicted frames; a third as many of key frames beside them
-    lowest: float = 30.0  # quality of a segment
-    highest: float = 56.0
-    anchors: tuple[int, ...] = (8, 16)
-    unfiltered: float = 0.25  # share of the clips that are not filtered over time
+    crops: CropSettings = field(default_factory=CropSettings)
     seed: int = 1
-
-
-@dataclass(frozen=True, eq=False)
-class Crop:
-    """A part of a frame as `PredictiveNetwork.filtered` is given it, float16, and what it is to become."""
-
-    coded: Tensor  # [12, S, S]
-    values: Tensor  # [LATENTS, BLOCKS, BLOCKS]
-    features: Tensor  # [C, BLOCKS, BLOCKS]
-    wanted: Tensor  # as coded
-    counts: Tensor  # bool [S, S]
-    weight: float  # bits of a squared error
-    quality: int
-    predicted: bool
 
 
 def refined(
@@ -89,7 +60,7 @@ def refined(
     codec, about = load_codec(base), read_base(base).about
     clips = (list(islice(read_frames(item.path), frames)) for item in corpus.clips)
     photos = ([np.asarray(Image.open(item.path).convert("RGB"))] for item in corpus.photos)
-    crops = collect(codec, map(_middle, chain(photos, clips)), settings, say)
+    crops = collect(codec, map(_middle, chain(photos, clips)), settings.crops, settings.seed, say)
     if not crops:
         raise BaseError(f"nothing in the clips and photographs is as large as a crop: {BLOCKS * BLOCK} pixels")
     stage = refine(codec, crops, settings, say) | {"start": digest_of(base).hex()}
@@ -106,76 +77,6 @@ def _middle(frames: Sequence[Frame]) -> list[Frame]:
     (height, width), (most_y, most_x) = frames[0].shape[:2], LARGEST
     y, x = max(0, height - most_y) // 2, max(0, width - most_x) // 2
     return [np.ascontiguousarray(frame[y : y + most_y, x : x + most_x]) for frame in frames]
-
-
-def collect(
-    codec: Codec, clips: Iterable[Sequence[Frame]], settings: RefineSettings, say: Say = lambda line: None
-) -> list[Crop]:
-    """Crops of clips, each encoded at a quality and in a structure of its own. A photograph is a clip of one frame."""
-    rng, crops = np.random.default_rng(settings.seed), list[Crop]()
-    for number, frames in enumerate(clips, 1):
-        anchor, strength = int(rng.choice(settings.anchors)), float(rng.random() >= settings.unfiltered)
-        structure = GopSettings(anchor=anchor, temporal_filter=strength)
-        with one_thread(), torch.inference_mode():
-            for whole in _encoded(codec, frames, structure, rng.uniform(settings.lowest, settings.highest)):
-                crops += _crops(whole, rng)
-        say(f"{number} clips and photographs, {len(crops):,} crops")
-    return crops
-
-
-def _encoded(codec: Codec, frames: Sequence[Frame], structure: GopSettings, quality: float) -> Iterator[Crop]:
-    """Whole frames in coding order, as crops of a size of their own."""
-    net, encoder = codec.network, FrameEncoder(codec.network, codec.analysis, SearchSettings(turns=1))
-    planes = [luma(frame) for frame in frames]
-    flows, towards = Flows(planes), TemporalFilter(np.stack(frames), planes, ())
-    kept: dict[int, Reference] = {}
-    height, width = frames[0].shape[:2]
-    for planned in (p for group in order(len(frames), structure) for p in group):
-        references = {r: kept[r] for r in needed(planned, planes)}
-        index, exact = structure.quality(quality, planned), structure.wanted(quality, planned)
-        wanted, n = towards(planned, exact, structure.temporal_filter), planned.number
-        encoded, kept[n] = encoder.encode(n, frames[n], references, index, flows, exact, wanted)
-        ratio, carried, shown = known_of(n, references)
-        empty = empty_symbols(net, height, width, len(references))
-        symbols = encoder.coder.read(encoded.coded.record, encoded.coded.flags, empty, index, ratio, f"{n}", carried)
-        if symbols.untouched:
-            continue
-        told, predicted = torch.tensor([float(index)]), bool(references)
-        prediction, features = predict(net, shown, [symbols], height, width)
-        latents, steps = latents_of(net, [symbols], features, told, predicted)
-        values = latents * (steps / PIXEL)
-        touched = torch.from_numpy(symbols.residuals.any(0)) if predicted else torch.ones(values.shape[2:]).bool()
-        counts = touched_sites(touched[None])[0]
-        counts[math.ceil(height / DETAIL) :], counts[:, math.ceil(width / DETAIL) :] = False, False
-        pixels = torch.from_numpy(wanted).permute(2, 0, 1)[None].float()
-        coded, target = prediction + net.residual(values), to_detail(to_layers(pad(pixels)))
-        weight = lagrangian(exact) / 3
-        yield Crop(
-            coded[0].half(), values[0].half(), features[0].half(), target[0].half(), counts, weight, index, predicted
-        )
-
-
-def _crops(whole: Crop, rng: np.random.Generator) -> Iterator[Crop]:
-    rows, columns = whole.values.shape[1:]
-    height, width = min(rows, BLOCKS), min(columns, BLOCKS)
-    fine, edge = BLOCK // DETAIL, BLOCK // DETAIL * MARGIN
-    for _ in range(SAMPLES):
-        y, x = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
-        coarse = slice(None), slice(y, y + height), slice(x, x + width)
-        detail = slice(None), slice(fine * y, fine * (y + height)), slice(fine * x, fine * (x + width))
-        counts = whole.counts[detail[1:]].clone()
-        inside = torch.zeros_like(counts)
-        inside[edge:-edge, edge:-edge] = True
-        counts &= inside
-        if height == width == BLOCKS and counts.float().mean() >= FEWEST:
-            yield replace(
-                whole,
-                coded=whole.coded[detail].clone(),  # as a view keeps all of the frame
-                values=whole.values[coarse].clone(),
-                features=whole.features[coarse].clone(),
-                wanted=whole.wanted[detail].clone(),
-                counts=counts,
-            )
 
 
 def refine(codec: Codec, crops: Sequence[Crop], settings: RefineSettings, say: Say) -> dict[str, Any]:
@@ -198,7 +99,7 @@ def refine(codec: Codec, crops: Sequence[Crop], settings: RefineSettings, say: S
         optimiser.zero_grad()
         for own, share in zip(kinds, shares, strict=True):
             if own:
-                loss = _loss(codec, [own[k] for k in rng.integers(len(own), size=share)]) / sum(shares)
+                loss = crops_loss(codec, [own[k] for k in rng.integers(len(own), size=share)]) / sum(shares)
                 loss.backward()
                 total += float(loss.detach())
         nn.utils.clip_grad_norm_(net.filters, 1.0)
@@ -215,7 +116,7 @@ def refine(codec: Codec, crops: Sequence[Crop], settings: RefineSettings, say: S
         for mean, now in zip(average.filters, net.filters, strict=True):
             now.copy_(mean)
             now.requires_grad_(False)
-    made_of = {"crops": len(crops), "of predicted frames": len(kinds[True])}
+    made_of = asdict(settings.crops) | {"crops": len(crops), "of predicted frames": len(kinds[True])}
     return {
         "script": "python -m codec.base refine",
         "seconds": round(time.monotonic() - started),
@@ -230,7 +131,7 @@ def _part(settings: RefineSettings, steps: int, seconds: float) -> float:
     return seconds / (60 * settings.minutes) if settings.steps is None else steps / settings.steps
 
 
-def _loss(codec: Codec, crops: Sequence[Crop]) -> Tensor:
+def crops_loss(codec: Codec, crops: Sequence[Crop]) -> Tensor:
     """Bits that errors of crops of one kind are worth, summed over crops, a site."""
 
     def stacked(parts: Iterable[Tensor]) -> Tensor:

@@ -6,24 +6,21 @@ repeats them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitstream import FLAGS, MAX_VALUE, PEAKED, RANKS, bit_costs
-from bitstream.frame_table import CodedFrame
+from codec.base.encoded import encoded
 from codec.base.model import load_codec
 from codec.base.scenes import Frame
-from codec.encoding.predictive.flow import Flows, luma, one_thread
-from codec.encoding.predictive.frame import FrameEncoder, Reference
-from codec.encoding.predictive.gop import GopSettings, order
+from codec.encoding.predictive.frame import FrameEncoder
+from codec.encoding.predictive.gop import GopSettings
 from codec.encoding.predictive.motion_search import SearchSettings
-from codec.network.predictive.frames import empty_symbols
 from codec.network.predictive.symbols import Integers
-from codec.rate.carried import carry, way_ratio
 from codec.rate.cell_values import VALUE_ROWS, ValueRows
 from codec.rate.motion import MOTION_ROWS, MotionRows
 from codec.rate.ports import Table
@@ -69,40 +66,16 @@ def fit_rows(base: Path, clips: Iterable[Sequence[Frame]], qualities: Sequence[f
     coder = FrameCoder(codec.network, MotionRows(**motion), ValueRows(**values))
     port = _Counts(ends[-1] - FIRST_CONTEXT)
     for number, frames in enumerate(clips):
-        with one_thread():
-            for frame in _encoded(encoder, frames, qualities[number % len(qualities)]):
-                coded, (height, width) = frame.coded, frames[0].shape[:2]
-                carried = carry(coded.number, coded.references, {n: r.moved for n, r in frame.references.items()})
-                ratio = way_ratio(coded.number, coded.references)
-                empty = empty_symbols(codec.network, height, width, len(coded.references))
-                where = f"frame {coded.number}"
-                symbols = encoder.coder.read(coded.record, coded.flags, empty, coded.quality, ratio, where, carried)
-                coder.walk(port, symbols, coded.quality, ratio, carried)
+        for frame in encoded(encoder, frames, GopSettings(), qualities[number % len(qualities)]):
+            coder.walk(port, frame.symbols, frame.coded.quality, frame.known.ratio, frame.known.carried)
     counts = np.split(port.counts, ends[1:-1] - FIRST_CONTEXT)
     return {
-        name: _cheapest(own, *FAMILIES.get(name, (1, FLAGS) if name in values else (FLAGS, RANKS))).reshape(table.shape)
+        name: cheapest(own, *FAMILIES.get(name, (1, FLAGS) if name in values else (FLAGS, RANKS))).reshape(table.shape)
         for own, (name, table) in zip(counts, tables.items(), strict=True)
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _EncodedFrame:
-    coded: CodedFrame
-    references: dict[int, Reference]
-
-
-def _encoded(encoder: FrameEncoder, frames: Sequence[Frame], quality: float) -> Iterator[_EncodedFrame]:
-    """Frames of a clip in coding order."""
-    flows, structure = Flows([luma(f) for f in frames]), GopSettings()
-    kept: dict[int, Reference] = {}
-    for p in (p for group in order(len(frames), structure) for p in group):
-        references = {r: kept[r] for r in p.references}
-        index = structure.quality(quality, p)
-        encoded, kept[p.number] = encoder.encode(p.number, frames[p.number], references, index, flows)
-        yield _EncodedFrame(encoded.coded, references)
-
-
-def _cheapest(counts: NDArray[np.int64], first: int, end: int) -> NDArray[np.uint8]:
+def cheapest(counts: NDArray[np.int64], first: int, end: int) -> NDArray[np.uint8]:
     """The row of first..end - 1 for each context: where little is counted, that of the context before."""
     rows = first + (counts @ bit_costs()[first:end].T).argmin(1)
     for k in np.flatnonzero(counts.sum(1) < FEWEST):

@@ -65,6 +65,15 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
+class Known:
+    """What an encoder and a decoder know of a frame by its references: nothing of a key frame."""
+
+    ratio: float | None = None  # as `carried`, of `code_motion`
+    carried: Integers | None = None
+    shown: Tensor | None = None  # what the references show, uint8 [1, R, 3, H, W]
+
+
+@dataclass(frozen=True, eq=False)
 class Written:
     """A record, and what it holds."""
 
@@ -102,26 +111,26 @@ class FrameEncoder:
         height, width = frame.shape[:2]
         net, predicted = self.network, bool(references)
         empty = empty_symbols(net, height, width, len(references))
-        ratio, carried, shown = known_of(number, references)
+        known = known_of(number, references)
         found = Found(empty.motion, empty.sides)
-        if ratio is not None:
+        if known.ratio is not None:
             starts = [[flows.between(number, r)] for r in references]
             planes = [r.searched for r in references.values()]
-            found = search(luma(towards), planes, starts, ratio, weight, carried, self.settings)
+            found = search(luma(towards), planes, starts, known.ratio, weight, known.carried, self.settings)
         q = torch.tensor([float(quality)])
         wanted = to_detail(to_layers(pad(_planes(towards)[None].float())))
         moved = replace(empty, motion=found.motion, sides=found.sides)
-        if shown is None:
+        if known.shown is None:
             prediction, features = predict(net, None, [moved], height, width)
         else:
-            moved, pictures = _shown_best(shown, moved, wanted)
+            moved, pictures = _shown_best(known.shown, moved, wanted)
             prediction, features = net.prediction(*pictures)
         left = (wanted - prediction) * PIXEL
         moving = moving_of(moved) if predicted else None
         hyper, residuals, transforms = self._quantized(left, features, q, weight, moving)
 
         def written(symbols: Symbols) -> Written:
-            return Written(symbols.flags, *self.coder.write(symbols, quality, ratio, carried))
+            return Written(symbols.flags, *self.coder.write(symbols, quality, known.ratio, known.carried))
 
         def made(written: Written, pixels: Tensor) -> tuple[float, Encoded, Reference]:
             """-> cost in bits, and what to return."""
@@ -144,13 +153,17 @@ class FrameEncoder:
     @torch.inference_mode()
     def decode(self, coded: CodedFrame, references: dict[int, Reference], height: int, width: int) -> Reference:
         """What `encode` returned beside a frame."""
-        ratio, carried, shown = known_of(coded.number, references)
-        empty, where = empty_symbols(self.network, height, width, len(references)), f"frame {coded.number}"
-        symbols = self.coder.read(coded.record, coded.flags, empty, coded.quality, ratio, where, carried)
-        prediction = predict(self.network, shown, [symbols], height, width)
+        known = known_of(coded.number, references)
+        symbols = self.read(coded, known, height, width)
+        prediction = predict(self.network, known.shown, [symbols], height, width)
         quality = torch.tensor([float(coded.quality)])
         frames = reconstruct(self.network, [symbols], prediction, quality, bool(references), height, width)
         return Reference(frames[0].contiguous().numpy(), Moved(coded.references, symbols.motion), symbols.sides)
+
+    def read(self, coded: CodedFrame, known: Known, height: int, width: int) -> Symbols:
+        """What the record of a frame holds."""
+        empty, where = empty_symbols(self.network, height, width, len(coded.references)), f"frame {coded.number}"
+        return self.coder.read(coded.record, coded.flags, empty, coded.quality, known.ratio, where, known.carried)
 
     def _quantized(
         self, left: Tensor, features: Tensor, quality: Tensor, weight: float, moved: Tensor | None
@@ -184,18 +197,14 @@ def _shown_best(references: Tensor, moved: Symbols, wanted: Tensor) -> tuple[Sym
     return moved, plain
 
 
-def known_of(
-    number: int, references: dict[int, Reference]
-) -> tuple[float | None, NDArray[np.int16] | None, Tensor | None]:
-    """What an encoder and a decoder know of a frame by its references, None for a key frame.
-
-    -> ratio and carried motion, see `code_motion`; what the references show, uint8 [1, R, 3, H, W].
-    """
+def known_of(number: int, references: dict[int, Reference]) -> Known:
+    """See `Known`."""
     if not references:
-        return None, None, None
+        return Known()
     numbers = tuple(references)
     carried = carry(number, numbers, {n: r.moved for n, r in references.items()})
-    return way_ratio(number, numbers), carried, torch.stack([_planes(r.shown) for r in references.values()])[None]
+    shown = torch.stack([_planes(r.shown) for r in references.values()])[None]
+    return Known(way_ratio(number, numbers), carried, shown)
 
 
 def _planes(frame: NDArray[np.uint8]) -> Tensor:

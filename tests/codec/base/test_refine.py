@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from codec.base import refine as module
+from codec.base import crops as crops_module
 from codec.base.corpus import Corpus, Item
+from codec.base.crops import CropSettings, collect, whole_crop
+from codec.base.encoded import encoded
 from codec.base.model import load_codec
-from codec.base.refine import RefineSettings, collect, refined
-from codec.encoding.predictive.frame import FrameEncoder
+from codec.base.refine import RefineSettings, crops_loss, refined
+from codec.encoding.predictive.frame import FrameEncoder, Reference
 from codec.encoding.predictive.gop import GopSettings
+from codec.encoding.predictive.motion_search import SearchSettings
 from codec.errors import BaseError
 from codec.network.predictive.base_file import read_base, write_base
 from codec.network.predictive.frames import pictures_of
@@ -22,14 +25,15 @@ from codec.network.predictive.store import digest_of
 from tests.codec.base.conftest import tiny_codec, write_corpus
 from tests.samples import moving_frames, write_images, write_video
 
-SETTINGS = RefineSettings(steps=60, rate=1e-2, batch=6, lowest=50.0, highest=56.0, anchors=(4,))
+CROPS = CropSettings(lowest=50.0, highest=56.0, anchors=(4,))
+SETTINGS = RefineSettings(steps=60, rate=1e-2, batch=6, crops=CROPS)
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Crops that fit into tiny pictures."""
-    monkeypatch.setattr(module, "BLOCKS", 6)
-    monkeypatch.setattr(module, "MARGIN", 1)
+    monkeypatch.setattr(crops_module, "BLOCKS", 6)
+    monkeypatch.setattr(crops_module, "MARGIN", 1)
 
 
 @pytest.fixture
@@ -67,37 +71,32 @@ def test_filters_learn_and_all_else_stays(corpus: Corpus, base: Path, tmp_path: 
     assert "held" not in after.about, "figures of other weights"
 
     clips = [[*moving_frames(5, 64, 80)]]
-    crops = collect(codec, clips, SETTINGS)
+    crops = collect(codec, clips, CROPS, seed=1)
     assert {crop.predicted for crop in crops} == {False, True}
     for predicted in (False, True):
         own = [crop for crop in crops if crop.predicted == predicted]
-        was, now = (float(module._loss(c, own).detach()) for c in (codec, load_codec(out)))
+        was, now = (float(crops_loss(c, own).detach()) for c in (codec, load_codec(out)))
         assert now < was
 
 
 def test_what_is_trained_on_is_what_a_decoder_has(base: Path) -> None:
     """But for float16: where a frame counts, its filters make the very frame that others refer to."""
     codec, frames = load_codec(base), [*moving_frames(5, 45, 63)]
-    shown = []
-    original = FrameEncoder.encode
-
-    def encode(self: FrameEncoder, *of: object) -> object:
-        found = original(self, *of)  # type: ignore[arg-type]
-        shown.append(found[1].shown)
-        return found
-
-    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(FrameEncoder, "encode", encode)
-        compared = 0
-        for whole in module._encoded(codec, frames, GopSettings(anchor=4), 54.0):
-            coded, values, features = (part[None].float() for part in (whole.coded, whole.values, whole.features))
-            told = torch.tensor([float(whole.quality)])
-            made = pictures_of(codec.network.filtered(coded, values, features, told, whole.predicted), 45, 63)[0]
-            counts = whole.counts.repeat_interleave(2, 0).repeat_interleave(2, 1)[:45, :63]
-            apart = np.abs(made.numpy().astype(int) - shown[-1])[counts.numpy()]
-            compared += apart.size
-            assert apart.max(initial=0) <= 1
-            assert apart.mean() < 0.1
+    encoder, kept = FrameEncoder(codec.network, codec.analysis, SearchSettings()), dict[int, Reference]()
+    compared = 0
+    for frame in encoded(encoder, frames, GopSettings(anchor=4), 54.0):
+        whole, n = whole_crop(codec.network, frame), frame.coded.number
+        kept[n] = encoder.decode(frame.coded, {r: kept[r] for r in frame.coded.references}, 45, 63)
+        coded, values, features = (part[None].float() for part in (whole.coded, whole.values, whole.features))
+        told = torch.tensor([float(whole.quality)])
+        with torch.inference_mode():
+            made = codec.network.filtered(coded, values, features, told, whole.predicted)
+            pixels = pictures_of(made, 45, 63)[0].numpy().astype(int)
+        counts = whole.counts.repeat_interleave(2, 0).repeat_interleave(2, 1)[:45, :63]
+        apart = np.abs(pixels - kept[n].shown)[counts.numpy()]
+        compared += apart.size
+        assert apart.max(initial=0) <= 1
+        assert not apart.size or apart.mean() < 0.1
     assert compared > 45 * 63 * 3, "more than the key frame"
 
 
